@@ -1,0 +1,1 @@
+"""What runs for ever: the long-lived Ray actors."""

@@ -1,0 +1,1 @@
+"""Models that score and forecast, and where they are kept."""

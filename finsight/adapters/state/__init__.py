@@ -1,0 +1,1 @@
+"""Where settings and cursors that must survive are kept."""

@@ -1,0 +1,1 @@
+"""What answers requests: the Ray Serve deployments."""

@@ -1,0 +1,1 @@
+"""What FinSight needs from the world, as Protocols."""

@@ -1,0 +1,172 @@
+"""What FinSight needs of models, and of where they are kept.
+
+Models compute: their methods are plain functions that a caller runs in a thread.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from finsight.domain.candle import Series
+from finsight.domain.forecast import Basis
+from finsight.domain.sentiment import SentimentScore
+from finsight.domain.timeframe import Timeframe
+
+
+class SentimentModel(Protocol):
+    """Scores texts."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text costs, over all parts it is split in."""
+        ...
+
+    def score(self, texts: Sequence[str]) -> list[SentimentScore]:
+        """Return one score a text, in the order given. Long texts are split, never cut."""
+        ...
+
+
+@dataclass(frozen=True)
+class ForecastInput:
+    """What a forecaster sees of one series: closes of closed candles, oldest first.
+
+    `closes` has shape (history,), float64, quote currency; `horizon` is in candles.
+    """
+
+    series: Series
+    closes: np.ndarray
+    horizon: int
+
+
+class Forecaster(Protocol):
+    """Forecasts closes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def timeframe(self) -> Timeframe | None:
+        """The timeframe it was trained on; None when any will do."""
+        ...
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """The keys of the series it was trained on."""
+        ...
+
+    @property
+    def min_history(self) -> int:
+        """The fewest closes it can forecast from."""
+        ...
+
+    @property
+    def max_horizon(self) -> int: ...
+
+    def forecast(self, inputs: Sequence[ForecastInput]) -> list[np.ndarray]:
+        """Return, per input, prices of shape (horizon, len(QUANTILES)), rising along each row.
+
+        Raises: InvalidInput (too short a history, too far a horizon).
+        """
+        ...
+
+
+class SentimentService(Protocol):
+    """A sentiment model that many callers share, behind a queue."""
+
+    async def score(self, texts: Sequence[str]) -> list[SentimentScore]:
+        """Return one score a text, in the order given.
+
+        Raises:
+            InvalidInput: a text is blank or longer than `MAX_TEXT_CHARACTERS`.
+            ModelUnavailable: no model is loaded.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ServedForecast:
+    """What a shared forecaster answered, and why it was the one to answer.
+
+    `quantiles` and `naive` have shape (horizon, len(QUANTILES)), in quote currency.
+    """
+
+    quantiles: np.ndarray
+    naive: np.ndarray
+    model: str
+    model_version: str
+    basis: Basis
+    reason: str
+
+
+class ForecastService(Protocol):
+    """The forecasters that many callers share, behind a queue."""
+
+    async def forecast(self, request: ForecastInput) -> ServedForecast:
+        """Answer with the best model there is for the series, else naive.
+
+        Raises: InvalidInput (a history too short even for naive, a horizon below 1).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model version in the registry.
+
+    `kind` is "sentiment" or "forecaster-1h" (one forecaster a timeframe);
+    `version` is the registry's number; `location` is where its files are.
+    """
+
+    kind: str
+    version: str
+    location: str
+    created_at: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class ModelRegistry(Protocol):
+    """Keeps models in versions; the one under the alias `champion` serves.
+
+    Blocking: call it in a thread. All methods raise `StoreUnavailable`.
+    """
+
+    def register(
+        self,
+        kind: str,
+        folder: Path,
+        *,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+    ) -> ModelReference:
+        """Store the files in `folder` as the next version of `kind`, with the run that made it."""
+        ...
+
+    def champion(self, kind: str) -> ModelReference | None:
+        """Return the version under the alias `champion`, or None when there is none."""
+        ...
+
+    def set_champion(self, kind: str, version: str) -> None:
+        """Move the alias. Raises: NotFound."""
+        ...
+
+    def versions(self, kind: str | None = None) -> list[ModelReference]:
+        """Return all versions, newest first; of every kind when None."""
+        ...
+
+    def fetch(self, reference: ModelReference, folder: Path) -> Path:
+        """Bring the version's files to disk under `folder`; return where they are."""
+        ...

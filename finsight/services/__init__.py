@@ -1,0 +1,1 @@
+"""What FinSight does, one use case a file."""

@@ -1,0 +1,163 @@
+"""Every setting, typed, with its default and its reason.
+
+Where a value comes from, first wins: the environment (`FINSIGHT_DATA_DIR=…`;
+nested with two underscores, `FINSIGHT_FORECASTING__HORIZON=48`), the `args:` of
+serve_config.yaml, the default here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from finsight.domain.collector import CollectedSeries, NewsFeed
+from finsight.domain.errors import Misconfigured
+
+NAMESPACE = "finsight"
+"""The Ray namespace of every named actor."""
+
+APP_NAME = "finsight"
+"""The Serve application's name."""
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExchangeSettings(_Block):
+    """How one venue is spoken to."""
+
+    base_url: str | None = Field(
+        default=None,
+        description="another address for the venue's public endpoints: a proxy, or a local server",
+    )
+    rate_limit: bool = Field(default=True, description="keep to the venue's request quota")
+    timeout_s: float = Field(default=20.0, gt=0, description="give up on one request after this")
+
+
+class SentimentSettings(_Block):
+    """The sentiment model."""
+
+    model: str | None = Field(
+        default=None,
+        description="a folder or a hub id (ProsusAI/finbert); unset: the registry's champion, "
+        "else the compact model in the package",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes a GPU where the replica has one"
+    )
+    threads: int = Field(default=1, ge=1, description="threads of one replica's forward pass")
+    workers: int = Field(default=1, ge=1, description="actors that score announced articles")
+
+
+class ForecastingSettings(_Block):
+    """The forecasts made without being asked for, and their training."""
+
+    horizon: int = Field(default=24, ge=1, le=720, description="candles ahead")
+    input_candles: int = Field(default=168, ge=16, description="candles a model looks back over")
+    train_when_missing: bool = Field(
+        default=True,
+        description="train a first PatchTST when a timeframe has none and history enough",
+    )
+    train_steps: int = Field(default=300, ge=1, description="gradient steps of that training")
+    min_train_candles: int = Field(
+        default=500, ge=100, description="history a series needs to take part in training"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Plain values only, so that it crosses processes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FINSIGHT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Field(
+        default=Path("~/.finsight"), description="where the embedded stores keep their files"
+    )
+    candles_url: str | None = Field(
+        default=None, description="a bucket for candles (s3://bucket/path); unset: the data folder"
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, description="a Redis 7+ for events and state; unset: the embedded Valkey"
+    )
+    mlflow_tracking_uri: str | None = Field(
+        default=None, description="an MLflow server; unset: SQLite in the data folder"
+    )
+    tavily_api_key: SecretStr | None = Field(default=None, description="key of Tavily search")
+    tavily_url: str = Field(
+        default="https://api.tavily.com/search", description="address of Tavily search"
+    )
+    api_url: str = Field(
+        default="http://127.0.0.1:8000", description="where the commands find the running platform"
+    )
+    clock_offset_s: float = Field(
+        default=0.0,
+        description="added to the machine's clock; recordings replay at the time they were made",
+    )
+    allow_private_feeds: bool = Field(
+        default=False, description="let feed addresses reach loopback and private networks"
+    )
+    series: tuple[CollectedSeries, ...] = Field(default=(), description="the series to collect")
+    exchanges: dict[str, ExchangeSettings] = Field(
+        default_factory=dict, description="how venues are spoken to, by ccxt id"
+    )
+    feeds: tuple[NewsFeed, ...] = Field(default=(), description="the news sources to read")
+    sentiment: SentimentSettings = Field(default_factory=SentimentSettings)
+    forecasting: ForecastingSettings = Field(default_factory=ForecastingSettings)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        # Actors run in other working folders than the command that started them.
+        return folder.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _feed_names_differ(self) -> Settings:
+        names = [feed.name for feed in self.feeds]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two feeds have the same name: {', '.join(sorted(names))}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @classmethod
+    def load(cls, from_file: dict[str, Any] | None = None) -> Settings:
+        """Read the environment over `from_file` (the `args:` of serve_config.yaml).
+
+        Raises:
+            Misconfigured: names each wrong setting and what was expected.
+        """
+        try:
+            return cls(**(from_file or {}))
+        except ValidationError as exc:
+            lines = [
+                f"{'.'.join(str(part) for part in error['loc']) or 'settings'}: {error['msg']}"
+                for error in exc.errors()
+            ]
+            raise Misconfigured("wrong settings: " + "; ".join(lines)) from exc
+
+    @property
+    def valkey_address_file(self) -> Path:
+        """Where the embedded Valkey writes its address, readable by its user alone."""
+        return self.data_dir / "valkey" / "address.json"

@@ -1,0 +1,1 @@
+"""What learns: jobs that end with a model."""
