@@ -1,0 +1,153 @@
+"""The whole platform, started and stopped by one process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finsight.domain.errors import FinSightError, Misconfigured
+from finsight.settings import APP_NAME, NAMESPACE
+
+START_LIMIT_S = 180.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running platform answers."""
+
+    api: str
+    dashboard: str | None
+
+    @property
+    def docs(self) -> str:
+        return f"{self.api}/docs"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a Serve config file.
+
+    Raises:
+        Misconfigured: it isn't there, isn't YAML, or names no application `finsight`.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as exc:
+        raise Misconfigured(
+            f"can't read {path}: {exc.strerror}. Run from the project's folder, or name the file "
+            "with --config"
+        ) from exc
+    except yaml.YAMLError as exc:
+        raise Misconfigured(f"{path} is not valid YAML: {exc}") from exc
+    names = [app.get("name") for app in (config or {}).get("applications", [])]
+    if APP_NAME not in names:
+        raise Misconfigured(f"{path} names no application `{APP_NAME}`; found: {names}")
+    return dict(config)
+
+
+def finsight_application(config: dict[str, Any]) -> dict[str, Any]:
+    """The entry of `config` that is ours."""
+    return next(app for app in config["applications"] if app["name"] == APP_NAME)
+
+
+@contextmanager
+def running_platform(config: dict[str, Any]) -> Iterator[Addresses]:
+    """Start Ray and everything in `config`; stop every process again at the end.
+
+    Joins the cluster at RAY_ADDRESS when that is set; then only the application
+    is stopped at the end.
+
+    Raises:
+        Misconfigured: the port is taken, or the application can't be built.
+    """
+    http = config.setdefault("http_options", {})
+    host, port = http.setdefault("host", "127.0.0.1"), http.setdefault("port", 8000)
+    _refuse_taken_port(host, port)
+    set_ray_environment()
+
+    import ray
+    from ray import serve
+    from ray.serve.schema import ServeDeploySchema
+
+    schema = ServeDeploySchema.model_validate(config)
+    dashboard = _start_ray()
+    try:
+        serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
+        # The same call as `serve run FILE` makes: there is no public one for a config.
+        from ray.serve.context import _get_global_client
+
+        client = _get_global_client()
+        client.deploy_apps(schema, _blocking=False)
+        _wait_until_running()
+        yield Addresses(api=f"http://{host}:{port}", dashboard=dashboard)
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def set_ray_environment() -> None:
+    """Choose Serve's HAProxy ingress and throughput settings before Ray is imported."""
+    chosen = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
+        # Everything is on loopback and of one user; a cluster's manifests choose `token`.
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    for name, value in chosen.items():
+        os.environ.setdefault(name, value)
+
+
+def _start_ray() -> str | None:
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    context = ray.init(
+        address=address or "local",
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        configure_logging=True,
+        logging_level=logging.WARNING,
+        **({} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}),
+    )
+    url = context.dashboard_url
+    return f"http://{url}" if url else None
+
+
+def _wait_until_running() -> None:
+    from ray import serve
+
+    deadline = time.monotonic() + START_LIMIT_S
+    while True:
+        application = serve.status().applications.get(APP_NAME)
+        if application is not None and application.status == "RUNNING":
+            return
+        if application is not None and application.status == "DEPLOY_FAILED":
+            last_line = application.message.strip().splitlines()[-1]
+            raise Misconfigured(f"the application did not start: {last_line}")
+        if time.monotonic() > deadline:
+            raise FinSightError(f"the application is not up after {START_LIMIT_S:.0f} s")
+        time.sleep(0.2)
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise Misconfigured(
+                f"port {port} on {host} is taken: is FinSight running already? "
+                "Stop it, or choose another with --port"
+            ) from exc
