@@ -89,7 +89,11 @@ def running_platform(config: dict[str, Any]) -> Iterator[Addresses]:
         _wait_until_running()
         yield Addresses(api=f"http://{host}:{port}", dashboard=dashboard)
     finally:
-        serve.shutdown()
+        # Shutting Serve down gently takes half a minute, and nothing here needs it:
+        # every store survives a kill. A cluster of others' keeps running, so there
+        # the application is deleted.
+        if os.environ.get("RAY_ADDRESS"):
+            serve.delete(APP_NAME)
         ray.shutdown()
 
 
@@ -99,8 +103,10 @@ def set_ray_environment() -> None:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
-        # Everything is on loopback and of one user; a cluster's manifests choose `token`.
-        "RAY_AUTH_MODE": "disabled",
+        # HAProxy binds its metrics on all interfaces; a cluster's manifests turn them on.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # Ray's own ports can't be bound to loopback: a token keeps strangers out.
+        "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

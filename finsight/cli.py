@@ -1,0 +1,42 @@
+"""The `finsight` command: every verb, its help and its examples."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from finsight.commands import ask, collecting, operating, starting, training
+from finsight.commands.show import errors
+from finsight.domain.errors import FinSightError, InvalidInput
+
+app = typer.Typer(
+    name="finsight",
+    help="Watches crypto markets and reads their news, on your own machines.\n\n"
+    "Start with `finsight demo`: the whole platform on recorded real data, offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for group in (starting, operating, collecting, ask, training):
+    group.register(app)
+
+
+def main() -> None:
+    """Run a command; an error made on purpose is one line, never a traceback.
+
+    Exit codes: 0 done; 1 it failed; 2 the caller's mistake; 130 stopped by Ctrl-C.
+    """
+    try:
+        app()
+    except FinSightError as exc:
+        errors.print(f"[bold red]{type(exc).__name__}[/]: {exc}", soft_wrap=True)
+        sys.exit(2 if isinstance(exc, InvalidInput) else 1)
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Commands for who runs the platform: status, dead letters, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from finsight.commands.api_client import ApiClient
+from finsight.commands.doctor import examine
+from finsight.commands.show import console, print_json, print_table
+from finsight.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+_COLOURS = {
+    "ok": "green",
+    "warning": "yellow",
+    "late": "yellow",
+    "starting": "yellow",
+    "stopped": "dim",
+    "failed": "bold red",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to `app`."""
+    app.command()(status)
+    app.command()(doctor)
+    app.add_typer(dead_letters, name="dead-letters")
+
+
+dead_letters = typer.Typer(
+    help="Events that could not be handled five times over.", no_args_is_help=True
+)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show every part of the running platform, and how old its data is.
+
+    Exits 1 when the platform is not ready.
+
+    Example: finsight status --json
+    """
+    with ApiClient(Settings.load().api_url) as api:
+        readiness = api.readiness()
+        letters = api.get("/v1/operations/dead-letters")
+    readiness["dead_letters"] = letters["count"]
+    if as_json:
+        print_json(readiness)
+    else:
+        rows = [
+            (part["part"], coloured(part["state"]), _age(part.get("age_s")), part["detail"])
+            for part in readiness.get("parts", [])
+        ]
+        print_table("Parts", ("part", "state", "age of data", "detail"), rows)
+        if readiness["dead_letters"]:
+            console.print(
+                f"[bold red]{readiness['dead_letters']} dead letters[/]: "
+                "see `finsight dead-letters list`"
+            )
+        console.print("[green]ready[/]" if readiness["ready"] else "[bold red]not ready[/]")
+    if not readiness["ready"]:
+        raise typer.Exit(1)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check Python, packages, disk, ports, Redis, models and internet, and say how to mend each.
+
+    Exits 1 when something must be mended before the platform can start.
+
+    Example: finsight doctor
+    """
+    findings = examine(Settings.load())
+    if as_json:
+        print_json([finding.as_dict() for finding in findings])
+    else:
+        rows = [(f.check, coloured(f.state), f.found, f.mend) for f in findings]
+        print_table("This machine", ("check", "state", "found", "what to do"), rows)
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+@dead_letters.command("list")
+def list_dead_letters(as_json: AsJson = False) -> None:
+    """List the events that every attempt failed on, newest first.
+
+    Example: finsight dead-letters list
+    """
+    with ApiClient(Settings.load().api_url) as api:
+        letters = api.get("/v1/operations/dead-letters")
+    if as_json:
+        print_json(letters)
+        return
+    rows = [
+        (letter["id"], letter["group"], letter["failed_at"], letter["error"][:80])
+        for letter in letters["items"]
+    ]
+    print_table("Dead letters", ("id", "group", "failed at", "error"), rows)
+
+
+@dead_letters.command("resend")
+def resend_dead_letter(
+    letter_id: Annotated[str, typer.Argument(help="The id that `dead-letters list` shows.")],
+) -> None:
+    """Hand a dead letter's event to its group once more.
+
+    Example: finsight dead-letters resend 1733990400000-0
+    """
+    with ApiClient(Settings.load().api_url) as api:
+        api.post(f"/v1/operations/dead-letters/{letter_id}/resend", {})
+    console.print(f"sent {letter_id} again")
+
+
+def coloured(state: str) -> str:
+    """A state in its colour."""
+    colour = _COLOURS.get(state, "default")
+    return f"[{colour}]{state}[/]"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
