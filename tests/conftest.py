@@ -53,3 +53,24 @@ def ray_cluster() -> Iterator[Any]:
 def run_async() -> Any:
     """Run a coroutine to its end in a loop of its own, for tests that are not async."""
     return asyncio.run
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one real Valkey for the session; tests want `valkey_url`."""
+    from finsight.adapters.events.valkey_server import ValkeyServer
+
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server.wait_until_it_answers()
+    server.stop()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """The address, password included, of a real Valkey that holds nothing."""
+    import redis
+
+    with redis.Redis.from_url(valkey_server) as client:
+        client.flushall()
+    return valkey_server
