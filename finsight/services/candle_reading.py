@@ -15,7 +15,7 @@ from finsight.domain.gaps import GapReport, find_gaps
 from finsight.domain.interval import Interval
 from finsight.domain.quality import Quality, grade_quality
 from finsight.domain.resampling import can_resample, resample
-from finsight.domain.timeframe import Timeframe, UtcDatetime, from_ms
+from finsight.domain.timeframe import Timeframe, UtcDatetime
 from finsight.ports.market import CandleStore
 
 _YEAR = timedelta(days=365.25)
