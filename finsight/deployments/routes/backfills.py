@@ -1,0 +1,84 @@
+"""Backfills: fetch what is missing of a series, and watch it happen."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from finsight.deployments.http_ports import Ports
+from finsight.domain.backfill import Backfill
+from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Series
+from finsight.domain.errors import InvalidInput, NotFound
+from finsight.domain.timeframe import Timeframe, UtcDatetime
+
+router = APIRouter(prefix="/market/backfills", tags=["market"])
+
+
+class BackfillBody(BaseModel):
+    """Which candles to fetch: those of `[start, end)`; without `end`, up to now."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "exchange": "binance",
+                "symbol": "BTC/USDT",
+                "timeframe": "1h",
+                "start": "2024-01-01T00:00:00Z",
+            }
+        },
+    )
+
+    exchange: str = Field(pattern=EXCHANGE_PATTERN)
+    symbol: str = Field(pattern=SYMBOL_PATTERN)
+    timeframe: Timeframe
+    start: UtcDatetime
+    end: UtcDatetime | None = None
+    gaps_only: bool = Field(
+        default=False, description="only the holes between what was fetched before"
+    )
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> BackfillBody:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("end must be after start")
+        return self
+
+
+class BackfillStarted(BaseModel):
+    id: str
+
+
+class BackfillList(BaseModel):
+    backfills: list[Backfill]
+
+
+@router.post("", status_code=202)
+async def start_backfill(ports: Ports, body: BackfillBody) -> BackfillStarted:
+    """Begin a backfill; ask for its id to see how far it is. It goes on over restarts."""
+    now = ports.clock.now()
+    if body.start >= now:
+        raise InvalidInput(f"there are no candles yet from {body.start.isoformat()} on")
+    series = Series(exchange=body.exchange, symbol=body.symbol, timeframe=body.timeframe)
+    end = min(body.end, now) if body.end is not None else now
+    return BackfillStarted(
+        id=await ports.platform.backfill(series, body.start, end, body.gaps_only)
+    )
+
+
+@router.get("")
+async def list_backfills(ports: Ports) -> BackfillList:
+    """Backfills that wait, run or ended, newest first."""
+    found = sorted(await ports.platform.backfills(), key=lambda b: b.created_at, reverse=True)
+    return BackfillList(backfills=found)
+
+
+@router.get("/{backfill_id}")
+async def one_backfill(ports: Ports, backfill_id: Annotated[str, Path(max_length=100)]) -> Backfill:
+    """How far one backfill is."""
+    for backfill in await ports.platform.backfills():
+        if backfill.id == backfill_id:
+            return backfill
+    raise NotFound(f"there is no backfill {backfill_id}; /v1/market/backfills lists them")
