@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recordings": {"domain", "ports"},
     "settings": {"domain"},
     "wiring": {"domain", "ports", "adapters", "settings"},
-    "actors": OUTER,
+    "actors": OUTER | {"training"},
     "deployments": OUTER,
     "training": OUTER,
 }

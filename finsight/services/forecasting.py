@@ -97,8 +97,8 @@ class Forecasting:
         newest = _newest_closed(series.timeframe, now)
         if origin is not None and origin > newest:
             raise InvalidInput(
-                f"the origin {origin.isoformat()} has not closed yet; the newest {series.timeframe} "
-                f"candle that has opened at {newest.isoformat()}"
+                f"the origin {origin.isoformat()} has not closed yet; the newest closed "
+                f"{series.timeframe} candle opened at {newest.isoformat()}"
             )
         history = await self._history(series, min(origin or newest, newest))
         seen, notes = self._usable(series, history, origin or newest)

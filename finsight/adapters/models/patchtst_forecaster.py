@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class PatchTstConfig:
     """What a model file must say so that it can be built again.
 
     `trained_until` is when the training part ended, ISO 8601: no candle that opened
-    at or after it had any influence on the weights.
+    at or after it had any influence on the weights. `network_weight` is how much of what
+    the network adds to a random walk is believed, in [0, 1].
     """
 
     timeframe: str
@@ -37,9 +39,10 @@ class PatchTstConfig:
     hidden_size: int = 32
     layers: int = 2
     heads: int = 4
-    patch_length: int = 16
-    stride: int = 8
-    dropout: float = 0.1
+    patch_length: int = 24
+    stride: int = 24
+    dropout: float = 0.3
+    network_weight: float = 1.0
 
 
 def scale_windows(closes: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +134,11 @@ class PatchTstForecaster:
         return self.config.horizon
 
     @property
+    def trained_until(self) -> datetime:
+        """When the held-out candles begin: none of them had any influence on the weights."""
+        return datetime.fromisoformat(self.config.trained_until)
+
+    @property
     def params(self) -> Mapping[str, str]:
         """How it was built, for the record of its run."""
         listed = asdict(self.config) | {"trained_on": ",".join(self.config.trained_on)}
@@ -159,7 +167,8 @@ class PatchTstForecaster:
         scaled, unit = scale_windows(windows, self.config.horizon)
         with torch.inference_mode():
             added = self._network({"insample_y": torch.from_numpy(scaled)[:, :, None]}).numpy()
-        moves = (self._random_walk + added.astype(np.float64)) * unit[:, :, None]
+        added = self.config.network_weight * added.astype(np.float64)
+        moves: np.ndarray = (self._random_walk + added) * unit[:, :, None]
         # Quantiles learnt one by one may cross; sorting them never makes the loss worse.
         moves.sort(axis=-1)
         return moves

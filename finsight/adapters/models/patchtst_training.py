@@ -1,9 +1,15 @@
-"""How a PatchTST learns: windows that never cross a gap, and a last part held out."""
+"""How a PatchTST learns: windows that never cross a gap, and a last part held out.
+
+The candles are parted in time: the oldest teach the network, the next decide how far
+it is to be believed beside a random walk, and the last decide nothing: they measure.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +25,8 @@ from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast import QUANTILES
 from finsight.domain.segments import cut_at_gaps
-from finsight.domain.timeframe import Timeframe, from_ms
-
-Progress = Callable[[int, int, float], None]
-"""Told (step, steps, loss) as a training goes on."""
+from finsight.domain.timeframe import EPOCH, Timeframe, from_ms
+from finsight.ports.models import TrainingProgress
 
 _MEDIAN = QUANTILES.index(0.5)
 _VALIDATION_WINDOWS = 512
@@ -72,7 +76,7 @@ def fit_patchtst(
     held_out_share: float = 0.15,
     seed: int = 1,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> PatchTstForecaster:
     """Train one model over `candles`, by series key; the same seed gives the same weights.
 
@@ -85,11 +89,16 @@ def fit_patchtst(
     if not candles or not any(len(table) > 1 for table in candles.values()):
         raise InvalidInput(f"there are no {timeframe} candles to train on")
     cut_ms = held_out_from(candles, held_out_share, horizon)
-    parts = [
-        cut_windows(table, timeframe, input_size, horizon, cut_ms) for table in candles.values()
-    ]
+    until_cut = {k: t.between(EPOCH, from_ms(cut_ms)) for k, t in candles.items()}
+    weighing_ms = held_out_from(until_cut, held_out_share, horizon)
+
+    def windows(tables: Mapping[str, CandleTable], cut: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [cut_windows(t, timeframe, input_size, horizon, cut) for t in tables.values()]
+
+    parts = windows(until_cut, weighing_ms)
     training = np.concatenate([part[0] for part in parts])
-    held_out = np.concatenate([part[1] for part in parts])
+    weighing = np.concatenate([part[1] for part in parts])
+    held_out = np.concatenate([part[1] for part in windows(candles, cut_ms)])
     if len(training) < _FEWEST_WINDOWS:
         raise InvalidInput(
             f"too little history to train on {timeframe} candles: {len(training)} windows of "
@@ -105,9 +114,7 @@ def fit_patchtst(
         ),
         trained_until=from_ms(cut_ms).isoformat(),
     )
-    inputs, unit = scale_windows(training[:, :input_size], horizon)
-    moves = np.log(training[:, input_size:] / training[:, input_size - 1 : input_size])
-    targets = (moves / unit).astype(np.float32)
+    inputs, targets = _examples(training, config)
     random_walk = np.quantile(targets, QUANTILES, axis=0).T
     # The median of a random walk is where it stands: a past drift is no promise.
     random_walk[:, _MEDIAN] = 0.0
@@ -121,8 +128,10 @@ def fit_patchtst(
             network = _descend(
                 config, inputs, targets, random_walk, steps, batch_size, learning_rate, progress
             )
-        model = PatchTstForecaster(config, network, random_walk)
+        weight = _weigh(config, network, random_walk, weighing)
+        model = PatchTstForecaster(replace(config, network_weight=weight), network, random_walk)
         model.metrics = _held_out_metrics(model, held_out) | {
+            "network_weight": weight,
             "training_windows": float(len(training)),
             "training_seconds": time.perf_counter() - started,
         }
@@ -139,7 +148,7 @@ def _descend(
     steps: int,
     batch_size: int,
     learning_rate: float,
-    progress: Progress | None,
+    progress: TrainingProgress | None,
 ) -> torch.nn.Module:
     network: torch.nn.Module = build_network(config)
     network.train()
@@ -158,13 +167,46 @@ def _descend(
         error = target[:, :, None] - answer
         loss = torch.maximum(quantiles * error, (quantiles - 1) * error).mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if progress is not None and (step % 10 == 0 or step == steps):
             progress(step, steps, float(loss.detach()))
     return network
+
+
+def _examples(windows: np.ndarray, config: PatchTstConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the network sees of `windows`, and what it should have said."""
+    size = config.input_size
+    inputs, unit = scale_windows(windows[:, :size], config.horizon)
+    moves = np.log(windows[:, size:] / windows[:, size - 1 : size])
+    return inputs, (moves / unit).astype(np.float32)
+
+
+def _weigh(
+    config: PatchTstConfig, network: Any, random_walk: np.ndarray, windows: np.ndarray
+) -> float:
+    """Return how much of what the network adds is to be believed, in [0, 1].
+
+    The weight with the least quantile loss over candles that came after those it was
+    trained on, and before the held-out ones. Prices are close to a random walk, and a
+    network that learnt noise is worse than none.
+    """
+    if not len(windows):
+        return 1.0
+    some = windows[np.linspace(0, len(windows) - 1, min(len(windows), 1024)).astype(int)]
+    inputs, targets = _examples(some, config)
+    network.eval()
+    with torch.inference_mode():
+        added = network({"insample_y": torch.from_numpy(inputs)[:, :, None]}).numpy()
+
+    def loss(weight: float) -> float:
+        error = targets[:, :, None] - np.sort(random_walk + weight * added, axis=-1)
+        quantiles = np.array(QUANTILES)
+        return float(np.maximum(quantiles * error, (quantiles - 1) * error).mean())
+
+    return min((round(0.1 * tenth, 1) for tenth in range(11)), key=loss)
 
 
 def _held_out_metrics(model: PatchTstForecaster, windows: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,217 @@
+"""The forecasting models, behind a batching queue; naive is always there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from ray import serve
+from ray.util.metrics import Histogram
+
+from finsight.domain.errors import FinSightError, InvalidInput
+from finsight.domain.forecast import Basis
+from finsight.domain.timeframe import Timeframe
+from finsight.ports.models import Forecaster as ForecastingModel
+from finsight.ports.models import ForecastInput, ModelReference, ServedForecast
+from finsight.settings import Settings
+from finsight.wiring import naive_forecaster, open_model_registry, read_forecaster
+
+MAX_BATCH = 32
+POLL_S = 3.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which model answers a request, and why."""
+
+    model: ForecastingModel
+    basis: Basis
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Champion:
+    """What serves a timeframe: a model, or the reason why there is none."""
+
+    reference: ModelReference | None = None
+    model: ForecastingModel | None = None
+    absence: str = ""
+
+
+@serve.deployment(
+    # A batch can only form from requests that are let in: one being answered, one waiting.
+    max_ongoing_requests=4 * MAX_BATCH,
+    ray_actor_options={"num_cpus": 0.25},
+    health_check_period_s=5,
+)
+class Forecaster:
+    """Implements `ports.models.ForecastService` for many callers.
+
+    It serves the registry's champion of each timeframe and follows the alias: every
+    few seconds it looks, loads a new champion beside the old one, warms it, and swaps.
+    While the registry is down the last champion goes on serving.
+    """
+
+    async def __init__(self, settings: Settings, poll_s: float = POLL_S) -> None:
+        self._settings = settings
+        self._poll_s = poll_s
+        self._registry = open_model_registry(settings)
+        self._naive = naive_forecaster()
+        self._champions: dict[Timeframe, _Champion] = {}
+        self._loading: dict[Timeframe, asyncio.Lock] = {}
+        self._batch_sizes: list[int] = []
+        self._batches = Histogram(
+            "finsight_forecast_batch_size",
+            description="requests answered together",
+            boundaries=[1, 2, 4, 8, 16, 32],
+        )
+        self._following = asyncio.create_task(self._follow())
+
+    async def forecast(self, request: ForecastInput) -> ServedForecast:
+        """As the port. The first request of a timeframe waits for its model to load.
+
+        Raises: InvalidInput. Checked before batching: an error inside a batch fails
+            every caller in it.
+        """
+        _check(request, self._naive)
+        if request.series.timeframe not in self._champions:
+            await self._refresh(request.series.timeframe)
+        return cast(ServedForecast, await self._forecast_batch(request))
+
+    async def models(self) -> dict[str, str]:
+        """Return what serves each timeframe: the version, or why there is none."""
+        return {
+            str(timeframe): champion.reference.version if champion.reference else champion.absence
+            for timeframe, champion in self._champions.items()
+        }
+
+    async def recent_batch_sizes(self) -> list[int]:
+        """Return the sizes of the last batches, oldest first."""
+        return list(self._batch_sizes)
+
+    async def check_health(self) -> None:
+        if self._following.done():
+            self._following = asyncio.create_task(self._follow())
+
+    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.005)
+    async def _forecast_batch(self, requests: list[ForecastInput]) -> list[ServedForecast]:
+        self._batches.observe(len(requests))
+        self._batch_sizes = [*self._batch_sizes[-99:], len(requests)]
+        choices = [self._choose(request) for request in requests]
+        return await asyncio.to_thread(_answer, requests, choices, self._naive)
+
+    def _choose(self, request: ForecastInput) -> _Choice:
+        series = request.series
+        champion = self._champions[series.timeframe]
+        model = champion.model
+        if model is None:
+            return _Choice(self._naive, Basis.NAIVE, f"naive: {champion.absence}")
+        name = f"{model.name} {model.version}"
+        if request.horizon > model.max_horizon:
+            return _Choice(
+                self._naive,
+                Basis.NAIVE,
+                f"naive: {name} was trained for {model.max_horizon} candles ahead, "
+                f"{request.horizon} were asked for",
+            )
+        if len(request.closes) < model.min_history:
+            return _Choice(
+                self._naive,
+                Basis.NAIVE,
+                f"naive: {name} looks back over {model.min_history} candles, there are "
+                f"{len(request.closes)}",
+            )
+        if series.key in model.trained_on:
+            return _Choice(model, Basis.EXACT_SERIES, f"{name} was trained on this series")
+        return _Choice(
+            model,
+            Basis.SAME_TIMEFRAME,
+            f"{name} was trained on other {series.timeframe} series, not on this one",
+        )
+
+    async def _follow(self) -> None:
+        for timeframe in dict.fromkeys(one.timeframe for one in self._settings.series):
+            await self._refresh(timeframe)
+        while True:
+            await asyncio.sleep(self._poll_s)
+            for timeframe in list(self._champions):
+                await self._refresh(timeframe)
+
+    async def _refresh(self, timeframe: Timeframe) -> None:
+        """Look at the alias once; load what it names when that is another version."""
+        async with self._loading.setdefault(timeframe, asyncio.Lock()):
+            before = self._champions.get(timeframe)
+            try:
+                fresh = await asyncio.to_thread(self._look, timeframe, before)
+            except FinSightError as exc:
+                _log.warning("the champion of %s is unknown: %s", timeframe, exc)
+                fresh = before or _Champion(absence=f"the model can't be loaded now ({exc})")
+            self._champions[timeframe] = fresh
+
+    def _look(self, timeframe: Timeframe, before: _Champion | None) -> _Champion:
+        reference = self._registry.champion(f"forecaster-{timeframe}")
+        if reference is None:
+            return _Champion(absence=f"no model of {timeframe} candles has been trained yet")
+        if before and before.reference and before.model and before.reference == reference:
+            return before
+        model = read_forecaster(self._settings, reference)
+        _warm(model, timeframe)
+        _log.info("%s %s serves %s", model.name, model.version, timeframe)
+        return _Champion(reference, model)
+
+
+def _check(request: ForecastInput, naive: ForecastingModel) -> None:
+    """Raises: InvalidInput, where not even naive can answer."""
+    if not 1 <= request.horizon <= naive.max_horizon:
+        raise InvalidInput(
+            f"the horizon must be 1 to {naive.max_horizon} candles, not {request.horizon}"
+        )
+    needed = naive.min_history - 1 + request.horizon
+    if len(request.closes) < needed:
+        raise InvalidInput(
+            f"{request.series} has {len(request.closes)} usable candles; {request.horizon} candles "
+            f"ahead need at least {needed}: collect more history or ask for a shorter horizon"
+        )
+    if not (np.isfinite(request.closes).all() and (request.closes > 0).all()):
+        raise InvalidInput(f"the closes of {request.series} must be positive numbers")
+
+
+def _answer(
+    requests: Sequence[ForecastInput], choices: Sequence[_Choice], naive: ForecastingModel
+) -> list[ServedForecast]:
+    """One forward pass a model, whatever mixture of series the batch holds."""
+    baselines = naive.forecast(requests)
+    answers: dict[int, np.ndarray] = dict(enumerate(baselines))
+    groups: dict[int, list[int]] = {}
+    for row, choice in enumerate(choices):
+        if choice.basis is not Basis.NAIVE:
+            groups.setdefault(id(choice.model), []).append(row)
+    for rows in groups.values():
+        model = choices[rows[0]].model
+        answers.update(zip(rows, model.forecast([requests[row] for row in rows]), strict=True))
+    return [
+        ServedForecast(
+            quantiles=answers[row],
+            naive=baselines[row],
+            model=choice.model.name,
+            model_version=choice.model.version,
+            basis=choice.basis,
+            reason=choice.reason,
+        )
+        for row, choice in enumerate(choices)
+    ]
+
+
+def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
+    """Make one forecast, so that the first caller doesn't pay for lazy set-up."""
+    from finsight.domain.candle import Series
+
+    series = Series(exchange="warm", symbol="WARM/UP", timeframe=timeframe)
+    closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
+    for size in (1, 8):
+        model.forecast([ForecastInput(series, closes, 1)] * size)
