@@ -79,7 +79,7 @@ class CandleCollection:
     bus: EventBus | None
     clock: Clock
     retrying: Retrying = field(default_factory=Retrying)
-    flush_rows: int = 20_000
+    flush_rows: int = 50_000
     flush_s: float = 5.0
 
     async def backfill(

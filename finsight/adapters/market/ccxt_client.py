@@ -13,6 +13,7 @@ import aiohttp
 import ccxt
 import ccxt.async_support as ccxt_async
 
+from finsight.adapters.market.ccxt_rows import LAYOUTS, read_columns
 from finsight.domain.errors import NotFound, SourceBusy, SourceRefused, SourceUnavailable
 from finsight.settings import ExchangeSettings
 
@@ -32,7 +33,7 @@ def open_client(exchange: str, settings: ExchangeSettings) -> Any:
     if exchange not in ccxt_async.exchanges:
         raise NotFound(f"ccxt knows no exchange '{exchange}'{nearest(exchange, ccxt.exchanges)}")
     venue_class = getattr(ccxt_async, exchange)
-    client = type(exchange, (_RemembersStatus, venue_class), {})(
+    client = type(exchange, (_CandleClient, venue_class), {})(
         {"enableRateLimit": settings.rate_limit, "timeout": int(settings.timeout_s * 1_000)}
     )
     # Costs a request, needs keys at some venues, and says nothing about candles.
@@ -50,8 +51,10 @@ def nearest(wrong: str, right: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-class _RemembersStatus:
-    """Mixed into a ccxt client: keeps the status, and lets nothing but JSON pass as an answer."""
+class _CandleClient:
+    """Mixed into a ccxt client: keeps the status, lets nothing but JSON pass as an answer,
+    and reads the rows of venues whose layout is known by columns.
+    """
 
     answered_status: int | None = None
     answered_headers: Mapping[str, str] = {}
@@ -69,6 +72,15 @@ class _RemembersStatus:
             # A proxy's or a maintenance page; ccxt would take it for an empty answer.
             raise ccxt.ExchangeNotAvailable(f"the answer is not JSON: {body[:80]!r}")
         return parsed
+
+    def parse_ohlcvs(self, ohlcvs: Any, *rest: Any, **named: Any) -> Any:
+        layout = LAYOUTS.get(self.id)  # type: ignore[attr-defined]
+        columns = None
+        if layout is not None and isinstance(ohlcvs, list):
+            columns = read_columns(ohlcvs, layout)
+        if columns is not None:
+            return columns
+        return super().parse_ohlcvs(ohlcvs, *rest, **named)  # type: ignore[misc]
 
 
 @contextmanager

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from finsight.domain.candle_table import CandleTable, epoch_ms
 from finsight.domain.errors import SourceUnavailable
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Where a venue's own rows hold time, open, high, low, close and volume."""
+
+    places: tuple[int, ...] | tuple[str, ...]
+    ms_a_tick: int
+
+
+_BINANCE = RowLayout((0, 1, 2, 3, 4, 5), ms_a_tick=1)
+LAYOUTS: Mapping[str, RowLayout] = {
+    "binance": _BINANCE,
+    "binanceus": _BINANCE,
+    "binanceusdm": _BINANCE,
+    "binancecoinm": _BINANCE,
+    "coinbase": RowLayout(("start", "open", "high", "low", "close", "volume"), ms_a_tick=1_000),
+    "coinbaseexchange": RowLayout((0, 3, 2, 1, 4, 5), ms_a_tick=1_000),
+    "kraken": RowLayout((0, 1, 2, 3, 4, 6), ms_a_tick=1_000),
+}
+
+
+def read_columns(answer: Sequence[Any], layout: RowLayout) -> np.ndarray | None:
+    """Read a venue's rows at once, shape (rows, 6), or return None where they look different.
+
+    ccxt reads each number of each row by some twenty calls, more than half of the time
+    that a backfill takes.
+    """
+    table = np.empty((6, len(answer)))
+    if len(answer):
+        try:
+            columns = zip(*map(itemgetter(*layout.places), answer), strict=True)
+            for row, column in zip(table, columns, strict=True):
+                row[:] = np.fromiter(map(float, column), np.float64, len(column))
+        except (TypeError, ValueError, KeyError, IndexError):
+            return None
+    table[0] *= layout.ms_a_tick
+    return table.T
 
 
 @dataclass(frozen=True)
@@ -20,7 +60,9 @@ class CheckedRows:
     given: int
 
 
-def check_rows(rows: Sequence[Sequence[float | None]], start_ms: int, end_ms: int) -> CheckedRows:
+def check_rows(
+    rows: Sequence[Sequence[float | None]] | np.ndarray, start_ms: int, end_ms: int
+) -> CheckedRows:
     """Read rows `[time, open, high, low, close, volume]` opening in `[start_ms, end_ms)`.
 
     Times are milliseconds or microseconds. Rows in disorder are sorted; of two with
@@ -30,7 +72,7 @@ def check_rows(rows: Sequence[Sequence[float | None]], start_ms: int, end_ms: in
     Raises:
         SourceUnavailable: the rows are not rows of numbers.
     """
-    if not rows:
+    if len(rows) == 0:
         return CheckedRows(CandleTable.empty(), np.empty(0, dtype=np.int64), 0)
     try:
         table = np.array(rows, dtype=np.float64)
@@ -49,8 +91,8 @@ def check_rows(rows: Sequence[Sequence[float | None]], start_ms: int, end_ms: in
     sound = (low > 0) & (high < np.inf) & (volume >= 0) & (volume < np.inf)
     sound &= (np.maximum(open_, close) <= high) & (np.minimum(open_, close) >= low)
     keep = inside & sound
-    columns = (ts, open_, high, low, close, volume)
+    columns = [np.ascontiguousarray(column) for column in (ts, open_, high, low, close, volume)]
     if not keep.all():
-        columns = tuple(column[keep] for column in columns)
-    candles = CandleTable.from_columns(*(np.ascontiguousarray(column) for column in columns))
+        columns = [column[keep] for column in columns]
+    candles = CandleTable.from_columns(*columns)
     return CheckedRows(candles, ts[inside & ~sound], len(rows))
