@@ -13,9 +13,15 @@ from finsight.domain.errors import (
     NotFound,
     SourceRefused,
     SourceUnavailable,
+    StoreUnavailable,
 )
 
-_ERRORS: dict[int, type[FinSightError]] = {404: NotFound, 422: InvalidInput, 502: SourceRefused}
+_ERRORS: dict[int, type[FinSightError]] = {
+    404: NotFound,
+    422: InvalidInput,
+    502: SourceRefused,
+    503: StoreUnavailable,
+}
 
 
 class NotRunning(FinSightError):

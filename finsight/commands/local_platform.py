@@ -6,18 +6,25 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
+from finsight.commands.api_client import ApiClient
 from finsight.domain.errors import FinSightError, Misconfigured
 from finsight.settings import APP_NAME, NAMESPACE
 
 START_LIMIT_S = 180.0
+
+Config = Annotated[
+    Path | None,
+    typer.Option(help="A Serve config file; without it, the one that came with FinSight."),
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,13 @@ class Addresses:
     @property
     def docs(self) -> str:
         return f"{self.api}/docs"
+
+
+def shipped_config() -> Path:
+    """The serve_config.yaml that came with the package: beside it in a checkout, else inside."""
+    package = Path(__file__).parents[1]
+    inside = package / "serve_config.yaml"
+    return inside if inside.exists() else package.parent / "serve_config.yaml"
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -59,11 +73,13 @@ def finsight_application(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def running_platform(config: dict[str, Any]) -> Iterator[Addresses]:
+def running_platform(
+    config: dict[str, Any], stage: Callable[[str], AbstractContextManager[None]]
+) -> Iterator[Addresses]:
     """Start Ray and everything in `config`; stop every process again at the end.
 
-    Joins the cluster at RAY_ADDRESS when that is set; then only the application
-    is stopped at the end.
+    `stage` wraps each step, to show it. Joins the cluster at RAY_ADDRESS when that is
+    set; then only the application is stopped at the end.
 
     Raises:
         Misconfigured: the port is taken, or the application can't be built.
@@ -73,20 +89,23 @@ def running_platform(config: dict[str, Any]) -> Iterator[Addresses]:
     _refuse_taken_port(host, port)
     set_ray_environment()
 
-    import ray
-    from ray import serve
-    from ray.serve.schema import ServeDeploySchema
-
-    schema = ServeDeploySchema.model_validate(config)
-    dashboard = _start_ray()
-    try:
-        serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
-        # The same call as `serve run FILE` makes: there is no public one for a config.
+    with stage("start Ray"):
+        import ray
+        from ray import serve
         from ray.serve.context import _get_global_client
+        from ray.serve.schema import ServeDeploySchema
 
-        client = _get_global_client()
-        client.deploy_apps(schema, _blocking=False)
-        _wait_until_running()
+        schema = ServeDeploySchema.model_validate(config)
+        dashboard = _start_ray()
+    try:
+        with stage("start the application"):
+            serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
+            # The same call as `serve run FILE` makes: there is no public one for a config.
+            client = _get_global_client()
+            assert client is not None
+            client.deploy_apps(schema, _blocking=False)
+            _wait_until_running()
+            _wait_until_answering(f"http://{host}:{port}")
         yield Addresses(api=f"http://{host}:{port}", dashboard=dashboard)
     finally:
         # Shutting Serve down gently takes half a minute, and nothing here needs it:
@@ -119,13 +138,13 @@ def _start_ray() -> str | None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     context = ray.init(
         address=address or "local",
         namespace=NAMESPACE,
         log_to_driver=False,
-        configure_logging=True,
         logging_level=logging.WARNING,
-        **({} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}),
+        **({} if address else own),
     )
     url = context.dashboard_url
     return f"http://{url}" if url else None
@@ -145,6 +164,16 @@ def _wait_until_running() -> None:
         if time.monotonic() > deadline:
             raise FinSightError(f"the application is not up after {START_LIMIT_S:.0f} s")
         time.sleep(0.2)
+
+
+def _wait_until_answering(url: str) -> None:
+    """A port that accepts is not yet an application that answers."""
+    deadline = time.monotonic() + START_LIMIT_S
+    with ApiClient(url, timeout_s=5) as api:
+        while not api.is_running():
+            if time.monotonic() > deadline:
+                raise FinSightError(f"{url} does not answer after {START_LIMIT_S:.0f} s")
+            time.sleep(0.1)
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
