@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from ray import serve
 from ray.util.metrics import Histogram
 
-from finsight.domain.errors import FinSightError, InvalidInput
+from finsight.domain.candle import Series
+from finsight.domain.errors import FinSightError
 from finsight.domain.forecast import Basis
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import Forecaster as ForecastingModel
@@ -23,6 +24,14 @@ from finsight.wiring import naive_forecaster, open_model_registry, read_forecast
 MAX_BATCH = 32
 POLL_S = 3.0
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request, with naive's answer to it."""
+
+    request: ForecastInput
+    naive: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Forecaster:
     While the registry is down the last champion goes on serving.
     """
 
-    async def __init__(self, settings: Settings, poll_s: float = POLL_S) -> None:
+    def __init__(self, settings: Settings, poll_s: float = POLL_S) -> None:
         self._settings = settings
         self._poll_s = poll_s
         self._registry = open_model_registry(settings)
@@ -70,18 +79,21 @@ class Forecaster:
             description="requests answered together",
             boundaries=[1, 2, 4, 8, 16, 32],
         )
-        self._following = asyncio.create_task(self._follow())
+        self._following: asyncio.Task[None] | None = None
 
     async def forecast(self, request: ForecastInput) -> ServedForecast:
         """As the port. The first request of a timeframe waits for its model to load.
 
-        Raises: InvalidInput. Checked before batching: an error inside a batch fails
-            every caller in it.
+        Naive answers before the batch forms: what it refuses must not fail other callers.
         """
-        _check(request, self._naive)
+        self._keep_following()
+        [baseline] = await asyncio.to_thread(self._naive.forecast, [request])
         if request.series.timeframe not in self._champions:
             await self._refresh(request.series.timeframe)
-        return cast(ServedForecast, await self._forecast_batch(request))
+        return await self._forecast_batch(_Asked(request, baseline))
+
+    async def check_health(self) -> None:
+        self._keep_following()
 
     async def models(self) -> dict[str, str]:
         """Return what serves each timeframe: the version, or why there is none."""
@@ -94,16 +106,12 @@ class Forecaster:
         """Return the sizes of the last batches, oldest first."""
         return list(self._batch_sizes)
 
-    async def check_health(self) -> None:
-        if self._following.done():
-            self._following = asyncio.create_task(self._follow())
-
     @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.005)
-    async def _forecast_batch(self, requests: list[ForecastInput]) -> list[ServedForecast]:
-        self._batches.observe(len(requests))
-        self._batch_sizes = [*self._batch_sizes[-99:], len(requests)]
-        choices = [self._choose(request) for request in requests]
-        return await asyncio.to_thread(_answer, requests, choices, self._naive)
+    async def _forecast_batch(self, batch: list[_Asked]) -> list[ServedForecast]:
+        self._batches.observe(len(batch))
+        self._batch_sizes = [*self._batch_sizes[-99:], len(batch)]
+        choices = [self._choose(asked.request) for asked in batch]
+        return await asyncio.to_thread(_answer, batch, choices)
 
     def _choose(self, request: ForecastInput) -> _Choice:
         series = request.series
@@ -133,6 +141,11 @@ class Forecaster:
             Basis.SAME_TIMEFRAME,
             f"{name} was trained on other {series.timeframe} series, not on this one",
         )
+
+    def _keep_following(self) -> None:
+        # Started from the event loop, which the constructor does not run in.
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
         for timeframe in dict.fromkeys(one.timeframe for one in self._settings.series):
@@ -165,52 +178,32 @@ class Forecaster:
         return _Champion(reference, model)
 
 
-def _check(request: ForecastInput, naive: ForecastingModel) -> None:
-    """Raises: InvalidInput, where not even naive can answer."""
-    if not 1 <= request.horizon <= naive.max_horizon:
-        raise InvalidInput(
-            f"the horizon must be 1 to {naive.max_horizon} candles, not {request.horizon}"
-        )
-    needed = naive.min_history - 1 + request.horizon
-    if len(request.closes) < needed:
-        raise InvalidInput(
-            f"{request.series} has {len(request.closes)} usable candles; {request.horizon} candles "
-            f"ahead need at least {needed}: collect more history or ask for a shorter horizon"
-        )
-    if not (np.isfinite(request.closes).all() and (request.closes > 0).all()):
-        raise InvalidInput(f"the closes of {request.series} must be positive numbers")
-
-
-def _answer(
-    requests: Sequence[ForecastInput], choices: Sequence[_Choice], naive: ForecastingModel
-) -> list[ServedForecast]:
+def _answer(batch: Sequence[_Asked], choices: Sequence[_Choice]) -> list[ServedForecast]:
     """One forward pass a model, whatever mixture of series the batch holds."""
-    baselines = naive.forecast(requests)
-    answers: dict[int, np.ndarray] = dict(enumerate(baselines))
+    answers = [asked.naive for asked in batch]
     groups: dict[int, list[int]] = {}
     for row, choice in enumerate(choices):
         if choice.basis is not Basis.NAIVE:
             groups.setdefault(id(choice.model), []).append(row)
     for rows in groups.values():
-        model = choices[rows[0]].model
-        answers.update(zip(rows, model.forecast([requests[row] for row in rows]), strict=True))
+        made = choices[rows[0]].model.forecast([batch[row].request for row in rows])
+        for row, quantiles in zip(rows, made, strict=True):
+            answers[row] = quantiles
     return [
         ServedForecast(
-            quantiles=answers[row],
-            naive=baselines[row],
+            quantiles=quantiles,
+            naive=asked.naive,
             model=choice.model.name,
             model_version=choice.model.version,
             basis=choice.basis,
             reason=choice.reason,
         )
-        for row, choice in enumerate(choices)
+        for quantiles, asked, choice in zip(answers, batch, choices, strict=True)
     ]
 
 
 def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
     """Make one forecast, so that the first caller doesn't pay for lazy set-up."""
-    from finsight.domain.candle import Series
-
     series = Series(exchange="warm", symbol="WARM/UP", timeframe=timeframe)
     closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
     for size in (1, 8):

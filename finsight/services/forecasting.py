@@ -94,7 +94,7 @@ class Forecasting:
         if not 1 <= horizon <= MAX_HORIZON:
             raise InvalidInput(f"the horizon must be 1 to {MAX_HORIZON} candles, not {horizon}")
         now = self._clock.now()
-        newest = _newest_closed(series.timeframe, now)
+        newest = newest_closed(series.timeframe, now)
         if origin is not None and origin > newest:
             raise InvalidInput(
                 f"the origin {origin.isoformat()} has not closed yet; the newest closed "
@@ -201,7 +201,7 @@ class Forecasting:
         return tuple(points)
 
 
-def _newest_closed(timeframe: Timeframe, now: datetime) -> datetime:
+def newest_closed(timeframe: Timeframe, now: datetime) -> datetime:
     """Return when the newest candle that has closed by `now` opened."""
     return timeframe.floor(timeframe.floor(now) - timedelta(milliseconds=1))
 

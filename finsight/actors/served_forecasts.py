@@ -1,0 +1,40 @@
+"""The Forecaster deployment, as an actor calls it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from ray import serve
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+
+from finsight.domain.errors import FinSightError, ModelUnavailable
+from finsight.ports.models import ForecastInput, ServedForecast
+from finsight.settings import APP_NAME
+
+
+class ServedForecasts:
+    """Implements `ports.models.ForecastService` over the deployment's handle."""
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        self._timeout_s = timeout_s
+        self._handle: Any = None
+
+    async def forecast(self, request: ForecastInput) -> ServedForecast:
+        """As the port. Raises also: ModelUnavailable (it is starting, or did not answer)."""
+        try:
+            if self._handle is None:
+                self._handle = serve.get_deployment_handle("Forecaster", app_name=APP_NAME)
+            answer = await asyncio.wait_for(self._ask(request), self._timeout_s)
+        except RayTaskError as exc:
+            if isinstance(exc.cause, FinSightError):
+                raise exc.cause from exc
+            raise ModelUnavailable(f"the forecaster failed: {exc.cause!r}") from exc
+        except (RayError, RayServeException, TimeoutError) as exc:
+            self._handle = None
+            raise ModelUnavailable("the forecaster is not answering; it may be starting") from exc
+        return cast(ServedForecast, answer)
+
+    async def _ask(self, request: ForecastInput) -> object:
+        return await self._handle.forecast.remote(request)
