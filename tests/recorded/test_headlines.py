@@ -46,7 +46,8 @@ def test_tags_agree_with_the_aggregators_labels(headlines):
         named += len(labelled & words)
         named_found += len(labelled & words & found)
     print(
-        f"precision {right / (right + wrong):.3f}, recall of labels {right / (right + missed):.3f}, "
+        f"precision {right / (right + wrong):.3f}, "
+        f"recall of labels {right / (right + missed):.3f}, "
         f"recall of labelled tickers in the headline {named_found / named:.3f}"
     )
     assert right / (right + wrong) > 0.92
