@@ -86,7 +86,7 @@ class KeptActor:
         except RayTaskError as exc:
             self._problem = f"says: {exc.cause}"
             _log.warning("%s could not be made to run: %s", self.name, exc)
-        except (RayError, ValueError) as exc:
+        except (RayError, ValueError, ImportError) as exc:
             self._problem = f"can't be made: {exc}"
             _log.warning("%s %s", self.name, self._problem)
 
