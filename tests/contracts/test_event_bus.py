@@ -141,15 +141,47 @@ async def test_what_a_dead_consumer_left_goes_to_another_after_a_while(
 
 async def test_a_consumer_that_comes_back_goes_on_with_its_own_at_once(valkey_url: str) -> None:
     patient = timedelta(minutes=10)
-    before = RedisStreamsBus(valkey_url, claim_after=patient)
-    await before.publish([an_event(1)])
-    await receive(before)
-    await before.close()
+    killed = RedisStreamsBus(valkey_url, claim_after=patient)
+    await killed.publish([an_event(1)])
+    await receive(killed)
     after = RedisStreamsBus(valkey_url, claim_after=patient)
     taken = await receive(after)
     assert (numbers(taken), taken[0].attempt) == ([1], 2)
     assert await receive(after) == []  # once: it is this process's now
     await after.close()
+    await killed.close()
+
+
+async def test_closing_gives_back_what_was_not_handled_and_counts_no_attempt(
+    valkey_url: str,
+) -> None:
+    for turn in range(2 * MAX_ATTEMPTS):
+        bus = RedisStreamsBus(valkey_url, claim_after=timedelta(minutes=10))
+        if turn == 0:
+            await bus.publish([an_event(n) for n in range(3)])
+        handled, failed, waiting = await receive(bus)
+        assert {handled.attempt, failed.attempt, waiting.attempt} == {1}
+        await bus.close()
+    bus = RedisStreamsBus(valkey_url, claim_after=timedelta(minutes=10))
+    handled, failed, _ = await receive(bus)
+    await bus.acknowledge("g", [handled.id])
+    await bus.fail("g", failed, "broken")
+    await bus.close()
+    other = RedisStreamsBus(valkey_url, claim_after=timedelta(minutes=10))
+    given_back = await other.receive("g", "another", ARTICLES, 100, 0)
+    assert [(d.id, d.attempt) for d in given_back] == [(waiting.id, 1)]
+    await other.close()
+
+
+async def test_what_another_consumer_took_over_is_not_given_back_by_the_first(
+    bus: RedisStreamsBus, other: RedisStreamsBus
+) -> None:
+    await bus.publish([an_event(1)])
+    await bus.receive("g", "slow", ARTICLES, 1, 0)
+    (taken,) = await other.receive("g", "quick", ARTICLES, 1, 5)
+    await bus.close()
+    assert await other.receive("g", "quick", ARTICLES, 1, 0) == []
+    await other.acknowledge("g", [taken.id])
 
 
 async def test_two_consumers_never_claim_the_same_delivery(

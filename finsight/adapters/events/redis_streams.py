@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from finsight.adapters.events.redis_dead_letters import RedisDeadLetters
+from finsight.adapters.events.redis_pending import PendingDeliveries
 from finsight.adapters.events.redis_stream_records import (
     EVENTS_KEY,
     Record,
@@ -21,23 +23,25 @@ from finsight.adapters.events.redis_stream_records import (
 )
 from finsight.adapters.events.redis_trimming import StreamTrimming
 from finsight.adapters.redis_connection import connect, redis_errors_translated
-from finsight.domain.errors import InvalidInput
+from finsight.domain.errors import InvalidInput, StoreUnavailable
 from finsight.domain.events import Event
 from finsight.ports.events import MAX_ATTEMPTS, DeadLetter, Delivery
+
+_log = logging.getLogger(__name__)
 
 _SLICE_S = 1.0
 """How long one blocking read waits at most: between two, what has become due is looked for."""
 
 _HEARTBEAT_S = 10.0
 _LEFT_AT_MOST = 10_000
-_FIRST_PAUSE_MS = 1_000
+_FIRST_PAUSE_MS = 2_000
+_LONGER_EACH_TIME = 3
 _ABANDONED = "not handled in {} attempts; its consumers ended or hung before they said why"
 
 
-class _Pending(NamedTuple):
-    id: str
-    consumer: str
-    attempts: int
+class _Consumer(NamedTuple):
+    group: str
+    name: str
 
 
 class RedisStreamsBus:
@@ -49,6 +53,10 @@ class RedisStreamsBus:
     `claim_after` is how long a delivery may stay unacknowledged before another
     consumer takes it: longer than a batch takes to handle. `keep_events` are kept for
     `follow` though every group has acknowledged them.
+
+    Closing the bus gives back what was received but neither acknowledged nor failed,
+    and that does not count as an attempt: a consumer that waits for a model to come
+    up again loses nothing. One that is killed can't close it, so there it counts.
     """
 
     def __init__(
@@ -61,9 +69,10 @@ class RedisStreamsBus:
         self._redis = connect(url)
         self._claim_after_ms = claim_after // timedelta(milliseconds=1)
         self._slice_s = min(_SLICE_S, claim_after.total_seconds())
+        self._pending = PendingDeliveries(self._redis)
         self._dead = RedisDeadLetters(self._redis)
         self._trimming = StreamTrimming(self._redis, keep_events)
-        self._known: set[tuple[str, str]] = set()
+        self._held: dict[_Consumer, dict[str, int]] = {}
 
     async def publish(self, events: Sequence[Event]) -> list[str]:
         if not events:
@@ -90,6 +99,7 @@ class RedisStreamsBus:
                         group, consumer, max_events, min(left_s, self._slice_s)
                     )
                 deliveries = await self._sorted_out(group, wanted, records)
+                self._held[_Consumer(group, consumer)] |= {d.id: d.attempt for d in deliveries}
                 if deliveries or (not records and time.monotonic() >= deadline):
                     return deliveries
 
@@ -97,19 +107,21 @@ class RedisStreamsBus:
         if delivery_ids:
             with redis_errors_translated():
                 await self._redis.xack(EVENTS_KEY, group, *delivery_ids)
+            self._hold_no_longer(group, delivery_ids)
 
     async def fail(self, group: str, delivery: Delivery, error: str) -> None:
+        self._hold_no_longer(group, [delivery.id])
         with redis_errors_translated():
             if delivery.attempt >= MAX_ATTEMPTS:
                 await self._dead.bury(group, delivery.id, error)
                 return
             # An event comes back once it has been idle for `claim_after`; setting how
-            # long it has been idle is how to say when. Each pause doubles the one before.
-            pause_ms = _FIRST_PAUSE_MS * 2 ** (delivery.attempt - 1)
+            # long it has been idle is how to say when.
+            pause_ms = _FIRST_PAUSE_MS * _LONGER_EACH_TIME ** (delivery.attempt - 1)
             idle_ms = max(0, self._claim_after_ms - pause_ms)
-            pending = await self._pending(group, 1, first=delivery.id, last=delivery.id)
+            pending = await self._pending.entries(group, 1, first=delivery.id, last=delivery.id)
             for entry in pending:
-                await self._set_idle(group, entry.consumer, [delivery.id], idle_ms)
+                await self._pending.set_idle(group, entry.consumer, [delivery.id], idle_ms)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         with redis_errors_translated():
@@ -149,7 +161,30 @@ class RedisStreamsBus:
             await self._redis.ping()
 
     async def close(self) -> None:
+        try:
+            with redis_errors_translated():
+                for consumer, held in self._held.items():
+                    await self._give_back(consumer, held)
+        except StoreUnavailable as exc:
+            _log.info("nothing could be given back: %s", exc)
+        self._held.clear()
         await self._redis.aclose()
+
+    def _hold_no_longer(self, group: str, ids: Sequence[str]) -> None:
+        for consumer, held in self._held.items():
+            if consumer.group == group:
+                for delivery_id in ids:
+                    held.pop(delivery_id, None)
+
+    async def _give_back(self, consumer: _Consumer, held: dict[str, int]) -> None:
+        group, name = consumer
+        for delivery_id, attempt in held.items():
+            if await self._pending.entries(
+                group, 1, first=delivery_id, last=delivery_id, of_consumer=name
+            ):
+                await self._pending.set_idle(
+                    group, name, [delivery_id], self._claim_after_ms, attempts=attempt - 1
+                )
 
     async def _newest_id(self) -> str:
         newest: Any = await self._redis.xrevrange(EVENTS_KEY, count=1)
@@ -157,15 +192,15 @@ class RedisStreamsBus:
 
     async def _take_over(self, group: str, consumer: str, max_events: int) -> list[Record]:
         """Claim what was left: by others for too long, by this consumer's predecessor at all."""
-        if (group, consumer) not in self._known:
+        if _Consumer(group, consumer) not in self._held:
             # A consumer's name is one process's: what it holds already, its predecessor
             # left when it died, so there is nothing to wait for.
-            left = await self._pending(group, _LEFT_AT_MOST, of_consumer=consumer)
+            left = await self._pending.entries(group, _LEFT_AT_MOST, of_consumer=consumer)
             if left:
                 ids = [entry.id for entry in left]
-                await self._set_idle(group, consumer, ids, self._claim_after_ms)
-            self._known.add((group, consumer))
-        due = await self._pending(group, max_events, idle_ms=self._claim_after_ms)
+                await self._pending.set_idle(group, consumer, ids, self._claim_after_ms)
+            self._held[_Consumer(group, consumer)] = {}
+        due = await self._pending.entries(group, max_events, idle_ms=self._claim_after_ms)
         again = {entry.id: entry.attempts + 1 for entry in due if entry.attempts < MAX_ATTEMPTS}
         for entry in due:
             if entry.id not in again:
@@ -179,38 +214,6 @@ class RedisStreamsBus:
         )
         records = records_of([(EVENTS_KEY, claimed)])
         return [replace(record, attempt=again[record.id]) for record in records]
-
-    async def _pending(
-        self,
-        group: str,
-        limit: int,
-        *,
-        first: str = "-",
-        last: str = "+",
-        of_consumer: str | None = None,
-        idle_ms: int | None = None,
-    ) -> list[_Pending]:
-        """Return what the group was given and has not acknowledged, oldest first."""
-        try:
-            entries = await self._redis.xpending_range(
-                EVENTS_KEY, group, first, last, limit, of_consumer, idle_ms
-            )
-        except ResponseError as exc:
-            if "NOGROUP" not in str(exc):
-                raise
-            return []
-        return [
-            _Pending(
-                id=readable(entry["message_id"]),
-                consumer=readable(entry["consumer"]),
-                attempts=int(entry["times_delivered"]),
-            )
-            for entry in entries
-        ]
-
-    async def _set_idle(self, group: str, consumer: str, ids: list[Any], idle_ms: int) -> None:
-        """Make deliveries look as if they had waited `idle_ms`; attempts are not counted."""
-        await self._redis.xclaim(EVENTS_KEY, group, consumer, 0, ids, idle=idle_ms, justid=True)
 
     async def _read_new(
         self, group: str, consumer: str, max_events: int, wait_s: float
