@@ -214,7 +214,8 @@ class _GraphBuilder:
     def _constant(self, name: str, values: np.ndarray) -> str:
         if values.dtype.kind == "f":
             values = values.astype(np.float32)
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        contiguous = np.ascontiguousarray(values).reshape(values.shape)
+        self._constants.append(numpy_helper.from_array(contiguous, name))
         return name
 
     def _node(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from finsight.adapters.models.class_labels import read_classifier_config
 from finsight.adapters.models.compact_model import NAME, WINDOW, read_compact_model
@@ -16,6 +17,16 @@ from finsight.adapters.models.onnx_graph import Precision
 from finsight.adapters.models.text_parts import TextParts, TokenBatch
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.sentiment import SentimentScore
+
+# They share no base but Exception.
+_ONNX_ERRORS = (
+    onnx_errors.Fail,
+    onnx_errors.InvalidArgument,
+    onnx_errors.InvalidGraph,
+    onnx_errors.InvalidProtobuf,
+    onnx_errors.NoSuchFile,
+    onnx_errors.RuntimeException,
+)
 
 
 class OnnxSentimentModel:
@@ -42,7 +53,7 @@ class OnnxSentimentModel:
             self._session = onnxruntime.InferenceSession(
                 str(graph), options, providers=["CPUExecutionProvider"]
             )
-        except RuntimeError as exc:  # ONNX Runtime's own errors are RuntimeErrors.
+        except _ONNX_ERRORS as exc:
             raise ModelUnavailable(f"{graph} can't be loaded: {exc}; delete it") from exc
         self._pool = ThreadPoolExecutor(threads, "sentiment") if threads > 1 else None
         self._parts = parts
@@ -120,5 +131,8 @@ class OnnxSentimentModel:
 
     def _run(self, batch: TokenBatch) -> np.ndarray:
         inputs = {"input_ids": batch.input_ids, "mask": batch.mask}
-        probabilities: np.ndarray = self._session.run(None, inputs)[0]
+        try:
+            probabilities: np.ndarray = self._session.run(None, inputs)[0]
+        except _ONNX_ERRORS as exc:
+            raise ModelUnavailable(f"{self._name} failed on these texts: {exc}") from exc
         return probabilities
