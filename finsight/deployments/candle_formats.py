@@ -81,12 +81,15 @@ def candle_rows(candles: CandleTable, complete: np.ndarray | None = None) -> lis
 
 def as_csv(candles: CandleTable, complete: np.ndarray | None = None) -> bytes:
     """Return a header line and one line a candle, with ISO opening times."""
-    table = candles.arrow.set_column(0, "opened_at", pa.array(_opening_times(candles), pa.string()))
+    opened_at = pa.array(_opening_times(candles), pa.string())
+    table = _with_complete(candles.arrow.set_column(0, "opened_at", opened_at), complete)
+    # Arrow quotes every header; a header as plain as the values below it reads better.
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(
-        _with_complete(table, complete), sink, pyarrow.csv.WriteOptions(quoting_style="none")
-    )
-    return sink.getvalue().to_pybytes()
+    pyarrow.csv.write_csv(table, sink, options)
+    header: str = ",".join(table.column_names)
+    rows: bytes = sink.getvalue().to_pybytes()
+    return f"{header}\n".encode() + rows
 
 
 def as_arrow(candles: CandleTable, complete: np.ndarray | None = None) -> bytes:
