@@ -11,9 +11,14 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import hypothesis
 import pytest
 
 from finsight.settings import Settings
+
+# How long an example takes says nothing about it on a busy machine.
+hypothesis.settings.register_profile("finsight", deadline=None)
+hypothesis.settings.load_profile("finsight")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
