@@ -6,7 +6,14 @@ import sys
 
 import typer
 
-from finsight.commands import ask, collecting, operating, starting, training
+from finsight.commands import (
+    ask,
+    collecting,
+    operating,
+    settings_reference,
+    starting,
+    training,
+)
 from finsight.commands.show import errors
 from finsight.domain.errors import FinSightError, InvalidInput
 
@@ -19,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (starting, operating, collecting, ask, training):
+for group in (starting, operating, collecting, ask, training, settings_reference):
     group.register(app)
 
 

@@ -18,10 +18,10 @@ from finsight.commands.local_platform import (
     running_platform,
     shipped_config,
 )
-from finsight.commands.show import console, print_table
+from finsight.commands.show import console, print_table, write_json
 from finsight.commands.stages import Stages
 from finsight.domain.errors import FinSightError
-from finsight.recordings.server import RECORDINGS, RecordedWorld, start_recorded_world
+from finsight.recordings.server import RecordedWorld, start_recorded_world
 
 RECORDED_NOW = datetime(2025, 12, 13, 12, tzinfo=UTC)
 """The moment at which the demo's clock starts: when the recordings were made."""
@@ -209,8 +209,10 @@ class DemoRun:
                 return found
 
 
-def run_demo(data_dir: Path, port: int, feeds_folder: Path | None, stay: bool) -> dict[str, Any]:
-    """Run the main job on the recordings; with `stay`, keep serving until Ctrl-C.
+def run_demo(
+    data_dir: Path, port: int, recordings: Path, json_file: Path | None, stay: bool
+) -> None:
+    """Run the main job on `recordings`; with `stay`, keep serving until Ctrl-C.
 
     Raises: FinSightError, Misconfigured.
     """
@@ -221,18 +223,18 @@ def run_demo(data_dir: Path, port: int, feeds_folder: Path | None, stay: bool) -
         "[bold]FinSight[/] on recorded real data; "
         f"the clock says {RECORDED_NOW:%Y-%m-%d %H:%M} UTC\n"
     )
-    folder = feeds_folder or RECORDINGS / "feeds"
-    feeds = sorted(path.stem for path in folder.iterdir() if path.suffix in (".rss", ".xml"))
-    with start_recorded_world(RECORDINGS, clock, feeds_folder=folder) as world:
+    feeds = sorted(p.stem for p in (recordings / "feeds").iterdir() if p.suffix in (".rss", ".xml"))
+    with start_recorded_world(recordings, clock) as world:
         config = demo_config(world, feeds, clock, data_dir, port)
-        with running_platform(config, lambda name: stages.stage(name)) as addresses:
+        with running_platform(config, stages.stage) as addresses:
             with ApiClient(addresses.api) as api:
                 document = DemoRun(api, stages, feeds).run()
             document["seconds"]["total"] = round(time.monotonic() - began_at, 1)
+            if json_file is not None:
+                write_json(document, json_file)
             show(document, addresses if stay else None)
             if stay:
                 _serve_until_interrupted()
-    return document
 
 
 def show(document: dict[str, Any], addresses: Addresses | None) -> None:

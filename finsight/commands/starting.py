@@ -20,7 +20,7 @@ from finsight.commands.local_platform import (
     running_platform,
     shipped_config,
 )
-from finsight.commands.show import console, errors, write_json
+from finsight.commands.show import console, errors
 from finsight.commands.stages import Stages
 from finsight.domain.errors import FinSightError, InvalidInput, Misconfigured
 from finsight.settings import Settings
@@ -43,8 +43,11 @@ def demo(
     data_dir: Annotated[
         Path | None, typer.Option(help="Keep the data in this new or empty folder.")
     ] = None,
-    feeds: Annotated[
-        Path | None, typer.Option(help="A folder of recorded feeds (*.rss, *.xml) to read instead.")
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Other recordings: candles/<venue>/<BASE-QUOTE>/1h.parquet and feeds/*.rss."
+        ),
     ] = None,
 ) -> None:
     """Run the whole platform on recorded real data, offline, and stay up until Ctrl-C.
@@ -59,23 +62,22 @@ def demo(
         finsight demo --once --json demo.json
     """
     from finsight.commands.demo import run_demo
+    from finsight.recordings.server import RECORDINGS
 
     _stop_on_sigterm()
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InvalidInput(f"there is no folder {json_file.absolute().parent} to write into")
-    if feeds is not None and not any(p.suffix in (".rss", ".xml") for p in _entries(feeds)):
-        raise InvalidInput(f"{feeds} holds no *.rss and no *.xml")
+    folder = recordings or RECORDINGS
+    if not any(p.suffix in (".rss", ".xml") for p in _entries(folder / "feeds")):
+        raise InvalidInput(f"{folder / 'feeds'} holds no *.rss and no *.xml")
     if data_dir is not None and _entries(data_dir, missing_is_empty=True):
         raise InvalidInput(f"{data_dir} is not empty: the demo wants a folder of its own")
-    folder = data_dir or Path(tempfile.mkdtemp(prefix="finsight-demo-"))
+    data = data_dir or Path(tempfile.mkdtemp(prefix="finsight-demo-"))
     try:
-        document = run_demo(folder.absolute(), port or 8000, feeds, stay=not once)
-        if json_file is not None:
-            write_json(document, json_file)
-            console.print(f"wrote {json_file}")
+        run_demo(data.absolute(), port or 8000, folder.absolute(), json_file, stay=not once)
     finally:
         if data_dir is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(data, ignore_errors=True)
 
 
 def up(
@@ -102,7 +104,7 @@ def up(
         f"[bold]FinSight[/]: {len(settings.series)} series, {len(settings.feeds)} feeds, "
         f"data in {settings.data_dir}\n"
     )
-    with running_platform(document, lambda name: stages.stage(name)) as addresses:
+    with running_platform(document, stages.stage) as addresses:
         console.print("\nUp. Ctrl-C stops everything.\n")
         console.print(f"  API             {addresses.api}")
         console.print(f"  documentation   {addresses.docs}")
