@@ -191,6 +191,8 @@ def _volatility(table: CandleTable, timeframe: Timeframe) -> float | None:
 
 async def _source_of(store: CandleStore, series: Series) -> Series:
     """The stored series to read from: itself, or the longest one that adds up to it."""
+    if (await store.summary(series)).candles:
+        return series
     stored = [
         s
         for s in await store.list_series()
