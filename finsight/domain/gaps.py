@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +28,15 @@ class GapPlace(StrEnum):
     INTERIOR = "interior"
     TRAILING = "trailing"
     WHOLE = "whole"
+
+
+# By whether a gap leads and whether it trails.
+_PLACES = {
+    (True, False): GapPlace.LEADING,
+    (False, False): GapPlace.INTERIOR,
+    (False, True): GapPlace.TRAILING,
+    (True, True): GapPlace.WHOLE,
+}
 
 
 @dataclass(frozen=True)
@@ -102,26 +112,31 @@ class GapReport:
         return self.gaps(GapKind.NOT_FETCHED, GapPlace.INTERIOR)
 
     def _gap(self, row: int) -> Gap:
-        here = (place for place in GapPlace if self._is_at(place)[row])
         return Gap(
             start=from_ms(int(self.start_ms[row])),
             end=from_ms(int(self.end_ms[row])),
             missing=int(self.missing[row]),
             kind=GapKind.NO_TRADES if self.answered[row] else GapKind.NOT_FETCHED,
-            place=next(here),
+            place=_PLACES[bool(self._leads[row]), bool(self._trails[row])],
         )
 
     def _is_at(self, place: GapPlace) -> np.ndarray:
-        if self.known_from_ms is None or self.known_to_ms is None:
-            return np.full(len(self), place is GapPlace.WHOLE)
-        leading = self.start_ms <= self.known_from_ms
-        trailing = self.end_ms >= self.known_to_ms
-        return {
-            GapPlace.LEADING: leading & ~trailing,
-            GapPlace.INTERIOR: ~leading & ~trailing,
-            GapPlace.TRAILING: ~leading & trailing,
-            GapPlace.WHOLE: leading & trailing,
-        }[place]
+        leads, trails = next(key for key, value in _PLACES.items() if value is place)
+        return (self._leads == leads) & (self._trails == trails)
+
+    @cached_property
+    def _leads(self) -> np.ndarray:
+        """Whether nothing is known before each gap."""
+        if self.known_from_ms is None:
+            return np.ones(len(self), dtype=bool)
+        return self.start_ms <= self.known_from_ms
+
+    @cached_property
+    def _trails(self) -> np.ndarray:
+        """Whether nothing is known after each gap."""
+        if self.known_to_ms is None:
+            return np.ones(len(self), dtype=bool)
+        return self.end_ms >= self.known_to_ms
 
 
 def find_gaps(
