@@ -42,7 +42,7 @@ class KeptActor:
         self._handle: Any = None
         self._health: list[PartHealth] = []
         self._problem: str | None = "is being made"
-        self._deaths = 0
+        self._failures = 0
         self._not_before = 0.0
 
     @property
@@ -50,7 +50,7 @@ class KeptActor:
         """What it last said of its parts; of itself when it does not answer."""
         if self._problem is None:
             return self._health
-        state = PartState.FAILED if self._deaths >= _FAILED_AFTER else PartState.STARTING
+        state = PartState.FAILED if self._failures >= _FAILED_AFTER else PartState.STARTING
         silent = [
             part.model_copy(update={"state": state, "detail": f"{self.name} {self._problem}"})
             for part in self._health
@@ -76,7 +76,7 @@ class KeptActor:
                 self._handle = await asyncio.wait_for(asyncio.to_thread(self._make), _MAKE_WITHIN_S)
             self._health = await _answer(self._handle.ensure_running.remote(*wanted))
             self._problem = None
-            self._deaths = 0
+            self._failures = 0
         except TimeoutError:
             self._problem = f"has not answered within {_ANSWER_WITHIN_S:.0f} s"
         except ActorUnavailableError:
@@ -87,8 +87,7 @@ class KeptActor:
             self._problem = f"says: {exc.cause}"
             _log.warning("%s could not be made to run: %s", self.name, exc)
         except (RayError, ValueError, ImportError) as exc:
-            self._problem = f"can't be made: {exc}"
-            _log.warning("%s %s", self.name, self._problem)
+            self._wait_longer(f"can't be made ({exc})")
 
     async def end(self) -> None:
         """Let it stop what it can stop, then end its process for good."""
@@ -110,11 +109,13 @@ class KeptActor:
     def _note_death(self, exc: ActorDiedError) -> None:
         """Ray won't build it again: its constructor raised, or it was killed for good."""
         self._handle = None
-        self._deaths += 1
-        pause_s = min(_LONGEST_PAUSE_S, 2.0 ** (self._deaths - 1))
+        self._wait_longer(f"could not be built ({str(exc).strip().splitlines()[-1]})")
+
+    def _wait_longer(self, problem: str) -> None:
+        self._failures += 1
+        pause_s = min(_LONGEST_PAUSE_S, 2.0 ** (self._failures - 1))
         self._not_before = time.monotonic() + pause_s
-        why = str(exc).strip().splitlines()[-1]
-        self._problem = f"could not be built ({why}); tried again in {pause_s:.0f} s"
+        self._problem = f"{problem}; tried again in {pause_s:.0f} s"
         _log.warning("%s %s", self.name, self._problem)
 
     def _make(self) -> Any:
