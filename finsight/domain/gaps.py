@@ -129,14 +129,16 @@ class GapReport:
         """Whether nothing is known before each gap."""
         if self.known_from_ms is None:
             return np.ones(len(self), dtype=bool)
-        return self.start_ms <= self.known_from_ms
+        leads: np.ndarray = self.start_ms <= self.known_from_ms
+        return leads
 
     @cached_property
     def _trails(self) -> np.ndarray:
         """Whether nothing is known after each gap."""
         if self.known_to_ms is None:
             return np.ones(len(self), dtype=bool)
-        return self.end_ms >= self.known_to_ms
+        trails: np.ndarray = self.end_ms >= self.known_to_ms
+        return trails
 
 
 def find_gaps(
