@@ -62,6 +62,7 @@ class RecordedWorld:
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
+                date_header=False,
                 timeout_graceful_shutdown=1,
                 timeout_keep_alive=60,
             )

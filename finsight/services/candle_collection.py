@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -82,6 +82,10 @@ class CandleCollection:
     flush_rows: int = 50_000
     flush_s: float = 5.0
 
+    def __post_init__(self) -> None:
+        # Apart from `retrying`: the store doesn't wait because a venue asked for a pause.
+        self.storing = replace(self.retrying)
+
     async def backfill(
         self,
         series: Series,
@@ -96,7 +100,7 @@ class CandleCollection:
             StoreUnavailable when `retrying` gives up.
         """
         wanted = [Interval(start, min(end, series.timeframe.floor(self.clock.now())))]
-        had = await self.retrying.call(lambda: self.store.coverage(series), on_trouble)
+        had = await self.storing.call(lambda: self.store.coverage(series), on_trouble)
         return await self.collect(series, subtract(wanted, had), on_progress, on_trouble)
 
     async def fill_gaps(
@@ -108,7 +112,7 @@ class CandleCollection:
         on_trouble: OnTrouble | None = None,
     ) -> Collected:
         """Collect only the holes between what was answered for. Raises: as `backfill`."""
-        had = await self.retrying.call(lambda: self.store.coverage(series), on_trouble)
+        had = await self.storing.call(lambda: self.store.coverage(series), on_trouble)
         if not had:
             return Collected(0)
         first = had[0].start if start is None else max(had[0].start, start)
@@ -199,7 +203,7 @@ class _Run:
             self.writing = _background(self._write(candles, covered))
 
     async def _write(self, candles: CandleTable, covered: list[Interval]) -> None:
-        retry = self.of.retrying.call
+        retry = self.of.storing.call
         await retry(lambda: self.of.store.upsert(self.series, candles, covered), self.on_trouble)
         self.stored += len(candles)
         self.covered = union([*self.covered, *covered])
@@ -219,7 +223,7 @@ class _Run:
             first=first,
             last=last,
         )
-        await self.of.retrying.call(lambda: bus.publish([event]), self.on_trouble)
+        await self.of.storing.call(lambda: bus.publish([event]), self.on_trouble)
 
     def _report(self, covered: list[Interval]) -> None:
         if self.on_progress is None or not self.spans:

@@ -38,7 +38,7 @@ class Retrying:
     max_attempts: int | None = None
     sleep: Sleep = asyncio.sleep
     random: random.Random = field(default_factory=random.Random)
-    _free_at: float = 0.0
+    _free_at: float = field(default=0.0, init=False)
 
     async def call(
         self,

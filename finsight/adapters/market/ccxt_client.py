@@ -58,6 +58,7 @@ class _CandleClient:
 
     answered_status: int | None = None
     answered_headers: Mapping[str, str] = {}
+    answered: Any = None
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str,
                          response_headers: Mapping[str, str], *rest: Any) -> Any:  # fmt: skip
@@ -71,15 +72,15 @@ class _CandleClient:
         if parsed is None and (self.answered_status or 0) < 400:
             # A proxy's or a maintenance page; ccxt would take it for an empty answer.
             raise ccxt.ExchangeNotAvailable(f"the answer is not JSON: {body[:80]!r}")
+        self.answered = parsed
         return parsed
 
     def parse_ohlcvs(self, ohlcvs: Any, *rest: Any, **named: Any) -> Any:
         layout = LAYOUTS.get(self.id)  # type: ignore[attr-defined]
-        columns = None
-        if layout is not None and isinstance(ohlcvs, list):
-            columns = read_columns(ohlcvs, layout)
-        if columns is not None:
-            return columns
+        if layout is not None:
+            if not layout.is_answer(self.answered):
+                raise ccxt.ExchangeNotAvailable(f"no candles in the answer {self.answered!r:.80}")
+            return read_columns(ohlcvs, layout)
         return super().parse_ohlcvs(ohlcvs, *rest, **named)  # type: ignore[misc]
 
 
@@ -115,7 +116,7 @@ def ccxt_errors_translated(client: Any, asked_for: str) -> Iterator[None]:
         if (client.answered_status or 0) >= 500:
             raise SourceUnavailable(f"{client.id} is out of order: {_short(exc)}") from exc
         raise SourceRefused(f"{client.id} refused {asked_for}: {_short(exc)}") from exc
-    except ccxt.NetworkError as exc:
+    except ccxt.OperationFailed as exc:
         failed_at_http = exc.__cause__ is None
         if failed_at_http and client.answered_status in _REFUSING_STATUSES:
             raise SourceRefused(f"{client.id} refused {asked_for}: {_short(exc)}") from exc

@@ -15,10 +15,20 @@ from finsight.domain.errors import SourceUnavailable
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Where a venue's own rows hold time, open, high, low, close and volume."""
+    """Where a venue's own rows hold time, open, high, low, close and volume.
+
+    `below` is the key under which its answer holds the rows, None when it is the rows.
+    """
 
     places: tuple[int, ...] | tuple[str, ...]
     ms_a_tick: int
+    below: str | None = None
+
+    def is_answer(self, answer: Any) -> bool:
+        """Whether `answer` has a place for rows, so that none there means there are none."""
+        if self.below is None:
+            return isinstance(answer, list)
+        return isinstance(answer, dict) and isinstance(answer.get(self.below), (list, dict))
 
 
 _BINANCE = RowLayout((0, 1, 2, 3, 4, 5), ms_a_tick=1)
@@ -27,26 +37,31 @@ LAYOUTS: Mapping[str, RowLayout] = {
     "binanceus": _BINANCE,
     "binanceusdm": _BINANCE,
     "binancecoinm": _BINANCE,
-    "coinbase": RowLayout(("start", "open", "high", "low", "close", "volume"), ms_a_tick=1_000),
+    "coinbase": RowLayout(
+        ("start", "open", "high", "low", "close", "volume"), 1_000, below="candles"
+    ),
     "coinbaseexchange": RowLayout((0, 3, 2, 1, 4, 5), ms_a_tick=1_000),
-    "kraken": RowLayout((0, 1, 2, 3, 4, 6), ms_a_tick=1_000),
+    "kraken": RowLayout((0, 1, 2, 3, 4, 6), ms_a_tick=1_000, below="result"),
 }
 
 
-def read_columns(answer: Sequence[Any], layout: RowLayout) -> np.ndarray | None:
-    """Read a venue's rows at once, shape (rows, 6), or return None where they look different.
+def read_columns(rows: Sequence[Any], layout: RowLayout) -> np.ndarray:
+    """Read a venue's rows at once, shape (rows, 6).
 
     ccxt reads each number of each row by some twenty calls, more than half of the time
-    that a backfill takes.
+    that a backfill takes; and it turns rows it can't read into no rows.
+
+    Raises:
+        SourceUnavailable: the rows have another form.
     """
-    table = np.empty((6, len(answer)))
-    if len(answer):
+    table = np.empty((6, len(rows)))
+    if len(rows):
         try:
-            columns = zip(*map(itemgetter(*layout.places), answer), strict=True)
-            for row, column in zip(table, columns, strict=True):
-                row[:] = np.fromiter(map(float, column), np.float64, len(column))
-        except (TypeError, ValueError, KeyError, IndexError):
-            return None
+            columns = zip(*map(itemgetter(*layout.places), rows), strict=True)
+            for place, column in zip(table, columns, strict=True):
+                place[:] = np.fromiter(map(float, column), np.float64, len(column))
+        except (TypeError, ValueError, KeyError, IndexError) as exc:
+            raise SourceUnavailable(f"the candles have a form that can't be read: {exc!r}") from exc
     table[0] *= layout.ms_a_tick
     return table.T
 
