@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
@@ -17,7 +17,8 @@ from finsight.settings import APP_NAME
 class ServedForecasts:
     """Implements `ports.models.ForecastService` over the deployment's handle."""
 
-    def __init__(self, timeout_s: float = 60.0) -> None:
+    def __init__(self, app_name: str = APP_NAME, timeout_s: float = 60.0) -> None:
+        self._app_name = app_name
         self._timeout_s = timeout_s
         self._handle: Any = None
 
@@ -25,16 +26,18 @@ class ServedForecasts:
         """As the port. Raises also: ModelUnavailable (it is starting, or did not answer)."""
         try:
             if self._handle is None:
-                self._handle = serve.get_deployment_handle("Forecaster", app_name=APP_NAME)
-            answer = await asyncio.wait_for(self._ask(request), self._timeout_s)
+                # Asks Serve's controller whether there is such a deployment, and waits for it.
+                self._handle = await asyncio.to_thread(
+                    serve.get_deployment_handle, "Forecaster", app_name=self._app_name
+                )
+            # A handle waits for a replica that isn't there yet for as long as it takes.
+            async with asyncio.timeout(self._timeout_s):
+                answer: ServedForecast = await self._handle.forecast.remote(request)
         except RayTaskError as exc:
             if isinstance(exc.cause, FinSightError):
                 raise exc.cause from exc
             raise ModelUnavailable(f"the forecaster failed: {exc.cause!r}") from exc
-        except (RayError, RayServeException, TimeoutError) as exc:
+        except (RayError, RayServeException, KeyError, TimeoutError) as exc:
             self._handle = None
             raise ModelUnavailable("the forecaster is not answering; it may be starting") from exc
-        return cast(ServedForecast, answer)
-
-    async def _ask(self, request: ForecastInput) -> object:
-        return await self._handle.forecast.remote(request)
+        return answer
