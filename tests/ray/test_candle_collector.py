@@ -1,5 +1,6 @@
 """The collector of one exchange, killed in the middle of its work."""
 
+import asyncio
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries
 from finsight.domain.health import PartHealth, PartState
 from finsight.domain.timeframe import Timeframe, to_ms
+from finsight.ports.events import Delivery
 from finsight.recordings.faults import Fault
 from finsight.recordings.server import RECORDINGS, RecordedWorld, start_recorded_world
 from finsight.settings import ExchangeSettings, Settings
@@ -77,11 +79,19 @@ async def held(settings: Settings, series: Series) -> list[int]:
     return table.ts_ms.tolist()
 
 
+async def announced(settings: Settings) -> list[Delivery]:
+    bus = wiring.open_event_bus(settings)
+    try:
+        return await bus.receive("test", "c", ["CandlesCollected"], 100, 1)
+    finally:
+        await bus.close()
+
+
 def all_hours() -> list[int]:
     return [to_ms(SINCE + timedelta(hours=hour)) for hour in range(CLOSED)]
 
 
-async def test_killed_in_the_middle_of_a_backfill_every_candle_is_there_once(
+def test_killed_in_the_middle_of_a_backfill_every_candle_is_there_once(
     ray_cluster, collector, platform
 ):
     settings, world = platform
@@ -98,22 +108,25 @@ async def test_killed_in_the_middle_of_a_backfill_every_candle_is_there_once(
 
     until(is_current)
     for wanted in (BTC, ETH):
-        assert await held(settings, wanted.series) == all_hours()
-    bus = wiring.open_event_bus(settings)
-    deliveries = await bus.receive("test", "c", ["CandlesCollected"], 100, 1)
-    await bus.close()
+        assert asyncio.run(held(settings, wanted.series)) == all_hours()
+    deliveries = asyncio.run(announced(settings))
     assert {d.event.series for d in deliveries} == {BTC.series, ETH.series}
     assert max(d.event.last for d in deliveries) == NOW.replace(minute=0) - timedelta(hours=1)
 
 
-async def test_a_backfill_asked_for_goes_on_after_a_kill(ray_cluster, collector, platform):
+def test_a_backfill_asked_for_goes_on_after_a_kill(ray_cluster, collector, platform):
     settings, world = platform
     ray_cluster.get(collector.ensure_running.remote([]))
-    world.faults.add(Fault("klines", after=1, times=1, delay_s=30))
+    # The second page takes longer than candles are kept in memory, the third for ever.
+    world.faults.add(Fault("klines", after=1, delay_s=5.5))
+    world.faults.add(Fault("klines", delay_s=60))
     id_ = ray_cluster.get(collector.backfill.remote(BTC.series, SINCE, NOW, False))
-    until(lambda: sum("klines" in r for r in world.faults.requests) >= 2)
+    until(lambda: sum("klines" in r for r in world.faults.requests) >= 3)
+    stored = all_hours()[:2000]
+    until(lambda: asyncio.run(held(settings, BTC.series)) == stored)
     assert [b.state for b in _backfills(ray_cluster, collector)] == [BackfillState.RUNNING]
     os.kill(pid_of(ray_cluster, collector), signal.SIGKILL)
+    world.faults.requests.clear()
     world.faults.clear()
 
     def finished() -> Backfill | None:
@@ -123,7 +136,9 @@ async def test_a_backfill_asked_for_goes_on_after_a_kill(ray_cluster, collector,
 
     backfill = until(finished)
     assert (backfill.id, backfill.state, backfill.done) == (id_, BackfillState.DONE, 1.0)
-    assert await held(settings, BTC.series) == all_hours()
+    assert asyncio.run(held(settings, BTC.series)) == all_hours()
+    (request,) = [r for r in world.faults.requests if "klines" in r]
+    assert f"startTime={all_hours()[2000]}" in request  # what was stored is not fetched again
 
 
 def test_a_series_that_is_refused_fails_with_its_reason_and_the_others_go_on(
