@@ -17,9 +17,9 @@ from finsight.settings import ExchangeSettings, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.domain.candle_table import CandleTable
     from finsight.domain.timeframe import Timeframe
-    from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.ports.clock import Clock
     from finsight.ports.events import EventBus
     from finsight.ports.forecasts import ForecastStore
@@ -170,6 +170,15 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
     return PatchTstForecaster.load(folder, version=reference.version)
+
+
+def prepare_forecasters() -> None:
+    """Import what reading a forecaster takes (seconds), ahead of the first one."""
+    from finsight.adapters.models.mlflow_registry import import_mlflow
+    from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
+
+    import_neuralforecast()
+    import_mlflow()
 
 
 def fit_forecaster(

@@ -19,7 +19,12 @@ from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import Forecaster as ForecastingModel
 from finsight.ports.models import ForecastInput, ModelReference, ServedForecast
 from finsight.settings import Settings
-from finsight.wiring import naive_forecaster, open_model_registry, read_forecaster
+from finsight.wiring import (
+    naive_forecaster,
+    open_model_registry,
+    prepare_forecasters,
+    read_forecaster,
+)
 
 MAX_BATCH = 32
 POLL_S = 3.0
@@ -80,6 +85,7 @@ class Forecaster:
             boundaries=[1, 2, 4, 8, 16, 32],
         )
         self._following: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[None] | None = None
 
     async def forecast(self, request: ForecastInput) -> ServedForecast:
         """As the port. The first request of a timeframe waits for its model to load.
@@ -90,6 +96,9 @@ class Forecaster:
         [baseline] = await asyncio.to_thread(self._naive.forecast, [request])
         if request.series.timeframe not in self._champions:
             await self._refresh(request.series.timeframe)
+        if self._champions[request.series.timeframe].model is None and self._preparing is None:
+            # A first model is probably being trained: be ready to read it.
+            self._preparing = asyncio.create_task(asyncio.to_thread(prepare_forecasters))
         return await self._forecast_batch(_Asked(request, baseline))
 
     async def check_health(self) -> None:

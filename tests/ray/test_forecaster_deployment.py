@@ -21,6 +21,8 @@ from finsight.settings import ForecastingSettings, Settings
 from finsight.wiring import fit_forecaster, open_model_registry
 from tests.builders import BTC_HOURLY, BTC_MINUTES, ETH_HOURLY, a_walk
 
+pytestmark = pytest.mark.timeout(300)
+
 APP = "forecaster-test"
 CLOSES = a_walk(200).column("close")
 

@@ -206,6 +206,13 @@ def _quiet() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
+def import_mlflow() -> None:
+    """Import MLflow's client, which takes seconds."""
+    _quiet()
+    import mlflow.artifacts
+    import mlflow.tracking  # noqa: F401
+
+
 def _mlflow_exception() -> Any:
     from mlflow.exceptions import MlflowException
 

@@ -58,11 +58,16 @@ def scale_windows(closes: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndar
     return ((logs - logs[:, -1:]) / unit).astype(np.float32), unit
 
 
-def build_network(config: PatchTstConfig) -> Any:
-    """Return neuralforecast's PatchTST for quantiles, its weights drawn from torch's seed."""
-    # Heavy (seconds), and lightning speaks of its seed on every construction.
+def import_neuralforecast() -> None:
+    """Import it, which takes seconds, without lightning's remarks on every construction."""
     logging.getLogger("lightning_fabric.utilities.seed").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    import neuralforecast.models  # noqa: F401
+
+
+def build_network(config: PatchTstConfig) -> Any:
+    """Return neuralforecast's PatchTST for quantiles, its weights drawn from torch's seed."""
+    import_neuralforecast()
     from neuralforecast.losses.pytorch import MQLoss
     from neuralforecast.models import PatchTST
 
