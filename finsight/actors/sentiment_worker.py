@@ -86,7 +86,7 @@ class SentimentWorker:
             articles = wiring.open_article_store(self._settings)
             scoring = SentimentScoring(articles, self._model, bus, self._clock)
             loop = asyncio.get_running_loop()
-            sweep_at = loop.time() + random.uniform(0, _SWEEP_EVERY_S / 4)
+            sweep_at = loop.time()  # What a worker that died had taken is scored at once.
             while True:
                 deliveries = await bus.receive(
                     GROUP, self._name, ["ArticleCollected"], max_events=BATCH, wait_s=_WAIT_S
