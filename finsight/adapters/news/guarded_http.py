@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx
@@ -63,7 +64,7 @@ class GuardedHttp:
             trust_env=False,
             follow_redirects=False,
             timeout=timeout_s,
-            verify=ssl.create_default_context(),
+            verify=_tls(),
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
@@ -223,6 +224,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
     now = now or datetime.now(UTC)
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max(0.0, (until - now).total_seconds())
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # Reading the machine's certificates takes a tenth of a second; once is enough.
+    return ssl.create_default_context()
 
 
 class _NotConnected(SourceUnavailable):

@@ -15,7 +15,7 @@ import feedparser
 from finsight.adapters.news.found_article import Unreadable, article_from
 from finsight.adapters.news.guarded_http import GuardedHttp, HttpAnswer
 from finsight.domain.article import Article
-from finsight.domain.errors import Misconfigured, SourceRefused
+from finsight.domain.errors import Misconfigured, SourceRefused, SourceUnavailable
 from finsight.ports.clock import Clock
 from finsight.ports.news import NewsAnswer, Validators
 
@@ -96,7 +96,10 @@ def read_feed(name: str, answer: HttpAnswer, seen_at: datetime) -> tuple[list[Ar
 
     Raises:
         SourceRefused: it isn't a feed.
+        SourceUnavailable: it is nothing at all.
     """
+    if not answer.body.strip():
+        raise SourceUnavailable(f"the feed {name} answered an empty document")
     try:
         feed = feedparser.parse(
             io.BytesIO(answer.body),
@@ -107,7 +110,7 @@ def read_feed(name: str, answer: HttpAnswer, seen_at: datetime) -> tuple[list[Ar
         )
     except _PARSER_ERRORS as exc:
         raise SourceRefused(f"the feed {name} can't be parsed: {exc}") from exc
-    if not feed.version and not feed.entries:
+    if not feed.get("version") and not feed.entries:
         kind = answer.headers.get("content-type", "a document of no stated type")
         raise SourceRefused(f"the feed {name} answered {kind}, which is not RSS or Atom")
     warnings = []
@@ -168,8 +171,9 @@ def _summary(entry: Any) -> str:
 
 
 def _published_at(entry: Any) -> datetime | None:
-    # feedparser has already turned the date into UTC.
-    parsed = entry.get("published_parsed") or entry.get("updated_parsed")
+    # feedparser has already turned the date into UTC. Its own look-up would warn, because
+    # it takes one key for the other.
+    parsed = dict.get(entry, "published_parsed") or dict.get(entry, "updated_parsed")
     if parsed is None:
         return None
     try:
