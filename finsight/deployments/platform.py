@@ -38,29 +38,37 @@ class Platform:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._supervisor: Any = None
+        # A check that is under way while we end would make what has just been ended.
+        self._one_at_a_time = asyncio.Lock()
+        self._ended = False
 
     async def check_health(self) -> None:
         """Called by Serve every two seconds. Never raises for the supervisor's sake:
         Serve would end this replica, and ending it properly ends the platform."""
-        try:
-            if self._supervisor is None:
-                self._supervisor = await asyncio.to_thread(self._make)
-                await self._replace_if_changed()
-            await _answer(self._supervisor.ensure_running.remote())
-        except (RayError, ValueError, TimeoutError) as exc:
-            _log.warning("the supervisor can't be made to run: %s", exc)
-            # A handle of a dead actor stays dead, even when another has its name by now.
-            self._supervisor = None
+        async with self._one_at_a_time:
+            if self._ended:
+                return
+            try:
+                if self._supervisor is None:
+                    self._supervisor = await asyncio.to_thread(self._make)
+                    await self._replace_if_changed()
+                await _answer(self._supervisor.ensure_running.remote())
+            except (RayError, ValueError, TimeoutError) as exc:
+                _log.warning("the supervisor can't be made to run: %s", exc)
+                # A handle of a dead actor stays dead, even when another has its name by now.
+                self._supervisor = None
 
     async def __del__(self) -> None:
         """Stop everything, because the application is being deleted or replaced."""
-        try:
-            supervisor = self._supervisor or await asyncio.to_thread(
-                ray.get_actor, SUPERVISOR, namespace=NAMESPACE
-            )
-            await self._end(supervisor)
-        except (RayError, ValueError, TimeoutError) as exc:
-            _log.warning("the supervisor could not be stopped: %s", exc)
+        self._ended = True
+        async with self._one_at_a_time:
+            try:
+                supervisor = self._supervisor or await asyncio.to_thread(
+                    ray.get_actor, SUPERVISOR, namespace=NAMESPACE
+                )
+                await self._end(supervisor)
+            except (RayError, ValueError, TimeoutError) as exc:
+                _log.warning("the supervisor could not be stopped: %s", exc)
 
     async def _replace_if_changed(self) -> None:
         """End a supervisor that was started with other settings; the next check makes ours."""
