@@ -211,6 +211,7 @@ def _start(name: str, port: int) -> subprocess.Popen[str]:
         # Apart from a platform that runs on this machine, which uses the default places.
         environment |= FAST | {
             "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
