@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-import fsspec
-from botocore.exceptions import BotoCoreError, ClientError
-
 from finsight.domain.errors import Misconfigured, StoreUnavailable
 
 _UNFINISHED = ".unfinished"
-_CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 30
 
 
 class MissingFile(StoreUnavailable):
@@ -72,7 +65,7 @@ class Folder(Protocol):
         """Delete what crashed writers left unfinished in `below`. Hold its lock."""
         ...
 
-    def lock(self, below: str) -> _Lock:
+    def lock(self, below: str) -> FileLock:
         """Keep other writers of `below` on this machine waiting for as long as it is held."""
         ...
 
@@ -95,10 +88,13 @@ def open_folder(address: str) -> Folder:
         raise Misconfigured(
             f"'{address}' is no place for files; expected a folder or s3://bucket/prefix"
         )
+    # Loaded only where a bucket is used.
+    from finsight.adapters.bucket_folder import BucketFolder
+
     return BucketFolder(rest.strip("/"))
 
 
-class _Lock:
+class FileLock:
     """An advisory lock on a file: between processes, and between threads of one."""
 
     def __init__(self, path: Path) -> None:
@@ -179,85 +175,14 @@ class LocalFolder:
             for left in (self._root / below).glob(f".*{_UNFINISHED}"):
                 left.unlink(missing_ok=True)
 
-    def lock(self, below: str) -> _Lock:
-        return _Lock(self._root / below / ".lock")
+    def lock(self, below: str) -> FileLock:
+        return FileLock(self._root / below / ".lock")
 
     def _names_once(self, below: str) -> list[str]:
         try:
             return sorted(n for n in os.listdir(self._root / below) if not n.startswith("."))
         except FileNotFoundError:
             return []
-
-
-class BucketFolder:
-    """Implements `Folder` in an S3 bucket, where a put is atomic.
-
-    The lock holds back writers on this machine alone: let one machine write a series.
-    """
-
-    def __init__(self, root: str) -> None:
-        self.address = f"s3://{root}"
-        self._root = root
-        # A listing kept in memory would hide what other processes write.
-        self._files = fsspec.filesystem(
-            "s3",
-            use_listings_cache=False,
-            config_kwargs={
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "read_timeout": _READ_TIMEOUT_S,
-                "retries": {"max_attempts": 3, "mode": "standard"},
-            },
-        )
-
-    def names(self, below: str = "") -> list[str]:
-        folder = f"{self._root}/{below}".rstrip("/")
-        return [n for n in self._found(folder) if "/" not in n]
-
-    def walk(self) -> list[str]:
-        return self._found(self._root)
-
-    def read(self, name: str) -> bytes:
-        with _bucket_errors_translated(self.address, name):
-            return bytes(self._files.cat_file(f"{self._root}/{name}"))
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        with (
-            _bucket_errors_translated(self.address, name),
-            # Column chunks lie apart: reading ahead would fetch what nobody asked for.
-            self._files.open(f"{self._root}/{name}", "rb", cache_type="none") as file,
-        ):
-            yield file
-
-    def exists(self, name: str) -> bool:
-        with _bucket_errors_translated(self.address, name):
-            return bool(self._files.exists(f"{self._root}/{name}"))
-
-    def replace(self, name: str, content: bytes) -> None:
-        with _bucket_errors_translated(self.address, name):
-            self._files.pipe_file(f"{self._root}/{name}", content)
-
-    def delete(self, name: str) -> None:
-        with _bucket_errors_translated(self.address, name):
-            try:
-                self._files.rm_file(f"{self._root}/{name}")
-            except FileNotFoundError:
-                return
-
-    def sweep(self, below: str) -> None:
-        """Do nothing: a put that was cut leaves no object."""
-
-    def lock(self, below: str) -> _Lock:
-        name = hashlib.sha256(f"{self.address}/{below}".encode()).hexdigest()[:32]
-        return _Lock(Path(tempfile.gettempdir()) / f"finsight-locks-{os.getuid()}" / name)
-
-    def _found(self, folder: str) -> list[str]:
-        with _bucket_errors_translated(self.address, folder):
-            try:
-                paths = self._files.find(folder)
-            except FileNotFoundError:
-                return []
-            return sorted(path.removeprefix(f"{folder}/") for path in paths)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -285,14 +210,3 @@ def _plain_words(name: str, exc: OSError) -> str:
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"this user may not write or read {name}: {exc.strerror}"
     return f"the disk failed at {name}: {exc.strerror or exc}"
-
-
-@contextmanager
-def _bucket_errors_translated(address: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as exc:
-        raise MissingFile(name) from exc
-    # s3fs turns most answers into OSErrors; what never reached the server stays botocore's.
-    except (OSError, BotoCoreError, ClientError) as exc:
-        raise StoreUnavailable(f"the bucket {address} failed at {name}: {exc}") from exc

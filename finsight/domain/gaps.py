@@ -122,7 +122,8 @@ class GapReport:
 
     def _is_at(self, place: GapPlace) -> np.ndarray:
         leads, trails = next(key for key, value in _PLACES.items() if value is place)
-        return (self._leads == leads) & (self._trails == trails)
+        here: np.ndarray = (self._leads == leads) & (self._trails == trails)
+        return here
 
     @cached_property
     def _leads(self) -> np.ndarray:

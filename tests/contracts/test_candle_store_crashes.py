@@ -119,7 +119,7 @@ async def test_a_killed_writer_loses_nothing_and_readers_notice_nothing(tmp_path
     readers = [_Reader(tmp_path, walk, known, stop) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for _ in range(20):
+    for _ in range(14):
         receiver, sender = context.Pipe(duplex=False)
         child = context.Process(target=_write_on, args=(str(tmp_path), known[0], sender))
         child.start()
