@@ -14,7 +14,7 @@ from finsight.actors.kept_actor import KeptActor, names_there
 from finsight.domain.errors import StoreUnavailable
 from finsight.domain.health import PartHealth, PartState
 
-NAME = "forecast-worker"
+NAME = "sentiment-worker:99"
 
 
 class Part:
