@@ -189,8 +189,12 @@ class PatchTstForecaster:
     def load(cls, folder: Path, version: str) -> PatchTstForecaster:
         """Read what `save` wrote. Nothing in the files is executed.
 
+        Sets torch to one thread in this process: at this size a second one waits
+        for the first (measured beside other work: 60 ms a forecast instead of 1 ms).
+
         Raises: ModelUnavailable (a file is missing or isn't what `save` writes).
         """
+        torch.set_num_threads(1)
         try:
             fields = json.loads((folder / _CONFIG).read_text())
             config = PatchTstConfig(**fields | {"trained_on": tuple(fields["trained_on"])})
