@@ -100,6 +100,8 @@ def predict(
 
 def price(value: float) -> str:
     """A price with as many digits as its size calls for."""
+    if value >= 10_000:
+        return f"{value:,.0f}"
     return f"{value:,.2f}" if value >= 100 else f"{value:.6g}"
 
 

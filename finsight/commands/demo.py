@@ -124,7 +124,8 @@ class DemoRun:
             entry["last"] and datetime.fromisoformat(entry["last"]) >= newest_closed
             for entry in stored.values()
         )
-        return done, f"{total:,} candles of {len(stored)} series from 2 venues"
+        venues = len({entry["series"]["exchange"] for entry in stored.values()})
+        return done, f"{total:,} candles of {len(stored)} series from {venues} venues"
 
     def _news_done(self) -> tuple[bool, str]:
         sources = self._api.get("/v1/news/sources")["sources"]
@@ -258,7 +259,7 @@ def show(document: dict[str, Any], addresses: Addresses | None) -> None:
             forecast["series"],
             price(forecast["last_close"]),
             price(forecast["median"]),
-            f"{price(forecast['interval_80'][0])} … {price(forecast['interval_80'][1])}",
+            f"{price(forecast['interval_80'][0])}–{price(forecast['interval_80'][1])}",
             price(forecast["naive"]),
             _ratio(forecast["error_against_naive"]),
         )
@@ -267,12 +268,12 @@ def show(document: dict[str, Any], addresses: Addresses | None) -> None:
     first = document["forecasts"][0]
     print_table(
         f"Forecasts by {first['model']}, {first['horizon']} candles ahead",
-        ("series", "last close", "forecast", "80 %", "naive", "error, naive = 1"),
+        ("series", "last close", "forecast", "80 % interval", "naive", "error"),
         rows,
     )
     console.print(
-        f"[dim]errors: mean MASE over naive's, {first['held_against']} past forecasts a series, "
-        "on candles kept out of training[/]\n"
+        f"[dim]error: mean MASE over naive's (below 1 is better than naive), "
+        f"{first['held_against']} past forecasts\na series, on candles kept out of training[/]\n"
     )
     total = document["seconds"]["total"]
     if addresses is None:

@@ -127,8 +127,9 @@ def set_ray_environment() -> None:
         # Ray's own ports can't be bound to loopback: a token keeps strangers out.
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "1",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        # The parts are many and small: more of them may start at once than there are cores.
+        "RAY_worker_maximum_startup_concurrency": "8",
     }
     for name, value in chosen.items():
         os.environ.setdefault(name, value)

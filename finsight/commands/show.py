@@ -29,10 +29,13 @@ def write_json(document: Any, path: Path) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows under `columns`; numbers to the right."""
     rows = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2))
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 1))
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if is_number else "left")
+        is_last = index == len(columns) - 1
+        table.add_column(
+            column, justify="right" if is_number else "left", no_wrap=not is_last or is_number
+        )
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(table)
