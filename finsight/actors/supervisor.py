@@ -42,7 +42,7 @@ class Supervisor:
         self._settings = settings
         self._state: StateStore | None = None
         self._state_address = ""
-        self._state_problem: str | None = "is starting"
+        self._state_problem: str | None = "the event server is starting"
         self._collectors: list[Collector] | None = None
         self._actors: dict[str, KeptActor] = {}
         self._tending: dict[str, asyncio.Task[None]] = {}
@@ -71,7 +71,7 @@ class Supervisor:
                 state = PartState.STARTING if collector.running else PartState.STOPPED
                 parts.append(PartHealth(part=collector.id, state=state))
         if self._collectors is None:
-            detail = f"what to collect is not known yet: the event server {self._state_problem}"
+            detail = f"what to collect is not known yet: {self._state_problem}"
             parts.append(PartHealth(part="collectors", state=PartState.STARTING, detail=detail))
         return parts
 
@@ -174,7 +174,7 @@ class Supervisor:
             self._state_problem = None
         except (StoreUnavailable, TimeoutError) as exc:
             # What was last known stays in force: a store that is away stops nobody.
-            self._state_problem = str(exc) or "does not answer"
+            self._state_problem = str(exc) or "the event server does not answer"
 
     def _collector_settings(self) -> CollectorSettings:
         """Raises: StoreUnavailable."""

@@ -20,6 +20,9 @@ async def test_without_its_redis_it_starts_nothing_and_says_why(tmp_path: Path) 
     assert set(parts) == {"redis", "collectors"}
     assert {part.state for part in parts.values()} == {PartState.STARTING}
     assert "can't be reached" in parts["redis"].detail
+    assert parts["collectors"].detail.startswith(
+        "what to collect is not known yet: the event server can't be reached"
+    )
     assert "secret" not in str(parts)
     with pytest.raises(StoreUnavailable):
         await supervisor.collectors()
