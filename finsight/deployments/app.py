@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ray.serve import Application
+from ray.serve import Application, Deployment
 
 from finsight.deployments.forecaster import Forecaster
 from finsight.deployments.gateway import Gateway
@@ -25,10 +25,16 @@ def build(args: dict[str, Any]) -> Application:
         Misconfigured: names each wrong setting.
     """
     settings = Settings.load(args)
-    application: Application = Gateway.bind(
+    load_model = functools.partial(load_sentiment_model, settings)
+    return _deployment(Gateway).bind(
         settings,
-        sentiment=Sentiment.bind(functools.partial(load_sentiment_model, settings)),
-        forecaster=Forecaster.bind(settings),
-        platform=Platform.bind(settings),
+        sentiment=_deployment(Sentiment).bind(load_model),
+        forecaster=_deployment(Forecaster).bind(settings),
+        platform=_deployment(Platform).bind(settings),
     )
-    return application
+
+
+def _deployment(decorated: object) -> Deployment:
+    # To a type checker, what `@serve.deployment` returns is still the class below it.
+    assert isinstance(decorated, Deployment)
+    return decorated

@@ -98,7 +98,8 @@ def as_arrow(candles: CandleTable, complete: np.ndarray | None = None) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
 
 
 def _with_complete(table: pa.Table, complete: np.ndarray | None) -> pa.Table:

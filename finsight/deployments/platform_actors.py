@@ -124,9 +124,10 @@ def _deployment_health(status: ServeStatus, name: str) -> PartHealth:
     deployment = application.deployments.get(name) if application else None
     if deployment is None:
         return PartHealth(part=part, state=PartState.STARTING, detail="not deployed yet")
-    running = deployment.replica_states.get("RUNNING", 0)
+    states = deployment.replica_states.items()
+    running = sum(count for state, count in states if state == "RUNNING")
     if running:
-        return PartHealth(part=part, state=PartState.OK, detail=f"{running} replicas run")
+        return PartHealth(part=part, state=PartState.OK, detail=f"replicas that run: {running}")
     failed = deployment.status in ("UNHEALTHY", "DEPLOY_FAILED")
     return PartHealth(
         part=part,

@@ -80,6 +80,17 @@ async def test_what_needs_redis_is_a_503_without_it(platform_without_redis, path
     assert "retry-after" in answer.headers
 
 
+async def test_a_redis_that_went_away_is_a_503_and_the_rest_goes_on(tmp_path):
+    nobody_listens = "redis://127.0.0.1:1/0"
+    async with running(Settings(data_dir=tmp_path, redis_url=nobody_listens)) as platform:
+        answer = await platform.client.get("/v1/stream")
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:finsight:store-unavailable"
+        status, parts = await parts_of(platform)
+        assert (status, parts["store:events"]["state"]) == (503, "failed")
+        assert (await platform.client.get("/v1/market/series")).status_code == 200
+
+
 async def test_an_operator_sees_dead_letters_and_sends_them_again(platform):
     bus = platform.ports.bus.get()
     event = SentimentScored(happened_at=NOON, article_id="a", label="neutral", score=0)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
 from finsight.deployments.http_ports import HttpPorts, Ports
 from finsight.domain.collector import Collector
@@ -22,7 +23,7 @@ CollectorId = Annotated[
         examples=["candles:binance:BTC-USDT:1h", "news:decrypt"],
     ),
 ]
-COLLECTOR_EXAMPLE = {
+COLLECTOR_EXAMPLE: JsonDict = {
     "candles": {
         "exchange": "binance",
         "symbol": "BTC/USDT",
