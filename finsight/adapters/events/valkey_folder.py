@@ -102,7 +102,9 @@ class ValkeyFolder:
             "databases 1",
             'save ""',
             "appendonly yes",
-            "appendfsync everysec",
+            # Before it answers. With `everysec` a slow disk may hold back what was answered
+            # for two seconds, and killing the process then loses it.
+            "appendfsync always",
             # What a crash cut off at the end was never acknowledged to anyone.
             "aof-load-truncated yes",
             # Events that wait for a group must never be evicted.
