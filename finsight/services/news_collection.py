@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from finsight.domain.article import Article
 from finsight.domain.collector import NewsFeed
+from finsight.domain.errors import StoreUnavailable
 from finsight.domain.events import ArticleCollected
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
@@ -45,7 +47,9 @@ class NewsCollection:
         self._state = state
         self._clock = clock
         self._announcing = asyncio.Lock()
-        self._stored_before: set[str] = set()
+        # What each feed's last stored answer was given, by name: its address and validators.
+        self._stored: dict[str, tuple[str | None, Validators]] = {}
+        self._read: dict[str, float] = {}
 
     async def collect(self, feed: NewsFeed, source: NewsSource) -> Reading:
         """Read `source` once.
@@ -54,22 +58,42 @@ class NewsCollection:
             SourceUnavailable, SourceRefused: as `NewsSource.fetch`; nothing was stored.
             StoreUnavailable: what was stored is announced at the next reading.
         """
-        announced = await self.announce_pending()
+        announced, bus_down = await self._announce_if_possible()
+        if bus_down is not None and time.monotonic() - self._read_at(feed) < feed.poll_s:
+            raise bus_down
         before = await self._validators(feed)
         answer = await source.fetch(before)
-        if answer.unchanged:
-            return Reading(announced=announced, unchanged=True, warnings=answer.warnings)
         articles = [tagged(article) for article in answer.articles]
-        new = await self._store.add(articles)
+        new = await self._store.add(articles) if articles else []
+        if not answer.unchanged:
+            self._stored[feed.name] = (feed.url, answer.validators)
+        self._read[feed.name] = time.monotonic()
+        if bus_down is not None:
+            raise bus_down
         if new:
             announced += await self.announce_pending()
-        if articles:
-            self._stored_before.add(feed.name)
-        if answer.validators != before:
+        if not answer.unchanged and answer.validators != before:
             await self._state.save(_key(feed), _document(feed, answer.validators))
         return Reading(
-            read=len(articles), new=len(new), announced=announced, warnings=answer.warnings
+            read=len(articles),
+            new=len(new),
+            announced=announced,
+            unchanged=answer.unchanged,
+            warnings=answer.warnings,
         )
+
+    def _read_at(self, feed: NewsFeed) -> float:
+        return self._read.get(feed.name, -float("inf"))
+
+    async def _announce_if_possible(self) -> tuple[int, StoreUnavailable | None]:
+        """Announce what is pending; a bus that is down doesn't stop the feed from being read.
+
+        What a feed holds now it may have dropped by the time the bus is back.
+        """
+        try:
+            return await self.announce_pending(), None
+        except StoreUnavailable as exc:
+            return 0, exc
 
     async def announce_pending(self) -> int:
         """Publish what is stored but unannounced, oldest first; return how many.
@@ -96,14 +120,18 @@ class NewsCollection:
 
     async def _validators(self, feed: NewsFeed) -> Validators:
         """Those of the last answer; none when that answer's articles can't be in the store."""
-        saved = await self._state.load(_key(feed))
+        url, validators = self._stored.get(feed.name, (None, Validators()))
+        if feed.name in self._stored and url == feed.url:
+            return validators
+        try:
+            saved = await self._state.load(_key(feed))
+        except StoreUnavailable:
+            return Validators()
         if saved is None or saved.get("url") != feed.url:
             return Validators()
-        if feed.name not in self._stored_before:
-            # The state may live in another place than the articles, and outlive them.
-            if feed.name not in {summary.source for summary in await self._store.sources()}:
-                return Validators()
-            self._stored_before.add(feed.name)
+        # The state may live in another place than the articles, and outlive them.
+        if feed.name not in {summary.source for summary in await self._store.sources()}:
+            return Validators()
         return Validators(saved.get("etag"), saved.get("last_modified"))
 
 

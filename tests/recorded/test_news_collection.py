@@ -161,6 +161,19 @@ async def test_whatever_breaks_between_two_steps_every_article_is_announced(
     assert len(told) == (4 if published_unmarked else 2)
 
 
+async def test_a_feed_is_read_and_stored_while_the_event_bus_is_down(ports):
+    store, bus, state = ports
+    broken = CutOff(bus, "publish")
+    collection = NewsCollection(store, broken, state, StoppedClock())
+    await store.add([an_article(url="https://news.example/waits", title="It waits")])
+    with pytest.raises(StoreUnavailable):
+        await collection.collect(FEED, ScriptedSource(an_answer(1, 2)))
+    assert len(await store.unannounced(10)) == 3
+    broken.down = False
+    await collection.collect(FEED, ScriptedSource(NewsAnswer(unchanged=True)))
+    assert len(await announced(bus)) == 3
+
+
 async def test_validators_are_never_saved_before_the_articles(ports):
     store, bus, state = ports
     broken = CutOff(store, "add")
