@@ -27,4 +27,9 @@ class Ingress:
                 scores=[ScoredText(**dict(s), label=s.label, score=s.score) for s in scores]
             )
 
+        @app.get("/batch-sizes")
+        async def batch_sizes() -> list[int]:
+            sizes: list[int] = await self._sentiment.batch_sizes.remote()
+            return sizes
+
         return app
