@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -87,7 +89,8 @@ def running_platform(
     http = config.setdefault("http_options", {})
     host, port = http.setdefault("host", "127.0.0.1"), http.setdefault("port", 8000)
     _refuse_taken_port(host, port)
-    set_ray_environment()
+    haproxy_folder = Path(tempfile.mkdtemp(prefix="finsight-haproxy-"))
+    set_ray_environment(haproxy_folder)
 
     with stage("start Ray"):
         import ray
@@ -114,16 +117,26 @@ def running_platform(
         if os.environ.get("RAY_ADDRESS"):
             serve.delete(APP_NAME)
         ray.shutdown()
+        shutil.rmtree(haproxy_folder, ignore_errors=True)
 
 
-def set_ray_environment() -> None:
-    """Choose Serve's HAProxy ingress and throughput settings before Ray is imported."""
+def set_ray_environment(haproxy_folder: Path) -> None:
+    """Choose Serve's HAProxy ingress and throughput settings before Ray is imported.
+
+    HAProxy's files go to `haproxy_folder`: their default place is the same for every
+    platform on the machine.
+    """
     chosen = {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy_folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy_folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy_folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy_folder / "server-state"),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
-        # HAProxy binds its metrics on all interfaces; a cluster's manifests turn them on.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # HAProxy binds these two on all interfaces, always; they show counts of requests.
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         # Ray's own ports can't be bound to loopback: a token keeps strangers out.
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -175,6 +188,18 @@ def _wait_until_answering(url: str) -> None:
             if time.monotonic() > deadline:
                 raise FinSightError(f"{url} does not answer after {START_LIMIT_S:.0f} s")
             time.sleep(0.1)
+
+
+def free_port(wanted: int) -> int:
+    """Return `wanted` if it can be bound on every interface, else some port that can."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Misconfigured("this machine has no free port left")
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
