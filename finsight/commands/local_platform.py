@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -20,6 +18,9 @@ import yaml
 from finsight.commands.api_client import ApiClient
 from finsight.domain.errors import FinSightError, Misconfigured
 from finsight.settings import APP_NAME, NAMESPACE
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeDeploySchema
 
 START_LIMIT_S = 180.0
 
@@ -89,48 +90,53 @@ def running_platform(
     http = config.setdefault("http_options", {})
     host, port = http.setdefault("host", "127.0.0.1"), http.setdefault("port", 8000)
     _refuse_taken_port(host, port)
-    haproxy_folder = Path(tempfile.mkdtemp(prefix="finsight-haproxy-"))
-    set_ray_environment(haproxy_folder)
+    set_ray_environment()
 
     with stage("start Ray"):
         import ray
-        from ray import serve
-        from ray.serve.context import _get_global_client
         from ray.serve.schema import ServeDeploySchema
 
         schema = ServeDeploySchema.model_validate(config)
         dashboard = _start_ray()
     try:
         with stage("start the application"):
-            serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
-            # The same call as `serve run FILE` makes: there is no public one for a config.
-            client = _get_global_client()
-            assert client is not None
-            client.deploy_apps(schema, _blocking=False)
-            _wait_until_running()
-            _wait_until_answering(f"http://{host}:{port}")
+            _deploy(schema)
         yield Addresses(api=f"http://{host}:{port}", dashboard=dashboard)
     finally:
         # Shutting Serve down gently takes half a minute, and nothing here needs it:
         # every store survives a kill. A cluster of others' keeps running, so there
         # the application is deleted.
         if os.environ.get("RAY_ADDRESS"):
+            from ray import serve
+
             serve.delete(APP_NAME)
         ray.shutdown()
-        shutil.rmtree(haproxy_folder, ignore_errors=True)
 
 
-def set_ray_environment(haproxy_folder: Path) -> None:
-    """Choose Serve's HAProxy ingress and throughput settings before Ray is imported.
+def _deploy(schema: ServeDeploySchema) -> None:
+    """Deploy and wait until the application answers. Raises: Misconfigured, FinSightError."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.context import _get_global_client
 
-    HAProxy's files go to `haproxy_folder`: their default place is the same for every
-    platform on the machine.
-    """
+    host, port = schema.http_options.host, schema.http_options.port
+    # Its news are in Ray's log files; here they would break into the progress.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
+        # The same call as `serve run FILE` makes: there is no public one for a config.
+        client = _get_global_client()
+        assert client is not None
+        client.deploy_apps(schema, _blocking=False)
+        _wait_until_running()
+    except RayError as exc:
+        raise FinSightError(f"Ray could not start the application: {_last_line(exc)}") from exc
+    _wait_until_answering(f"http://{host}:{port}")
+
+
+def set_ray_environment() -> None:
+    """Choose Serve's HAProxy ingress and throughput settings before Ray is imported."""
     chosen = {
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy_folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy_folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy_folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy_folder / "server-state"),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
@@ -140,7 +146,6 @@ def set_ray_environment(haproxy_folder: Path) -> None:
         # Ray's own ports can't be bound to loopback: a token keeps strangers out.
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
         # The parts are many and small: more of them may start at once than there are cores.
         "RAY_worker_maximum_startup_concurrency": "8",
     }
@@ -173,11 +178,15 @@ def _wait_until_running() -> None:
         if application is not None and application.status == "RUNNING":
             return
         if application is not None and application.status == "DEPLOY_FAILED":
-            last_line = application.message.strip().splitlines()[-1]
-            raise Misconfigured(f"the application did not start: {last_line}")
+            raise Misconfigured(f"the application did not start: {_last_line(application.message)}")
         if time.monotonic() > deadline:
             raise FinSightError(f"the application is not up after {START_LIMIT_S:.0f} s")
         time.sleep(0.2)
+
+
+def _last_line(message: object) -> str:
+    """What a remote traceback comes down to."""
+    return str(message).strip().splitlines()[-1].strip()
 
 
 def _wait_until_answering(url: str) -> None:
