@@ -17,6 +17,9 @@ from finsight.domain.timeframe import AskedMoment, Timeframe
 router = APIRouter(prefix="/market/backfills", tags=["market"])
 
 
+BackfillId = Annotated[str, Path(max_length=100)]
+
+
 class BackfillBody(BaseModel):
     """Which candles to fetch: those of `[start, end)`; without `end`, up to now."""
 
@@ -82,8 +85,21 @@ async def list_backfills(ports: Ports) -> BackfillList:
 
 
 @router.get("/{backfill_id}")
-async def one_backfill(ports: Ports, backfill_id: Annotated[str, Path(max_length=100)]) -> Backfill:
+async def one_backfill(ports: Ports, backfill_id: BackfillId) -> Backfill:
     """How far one backfill is."""
+    return await _found(ports, backfill_id)
+
+
+@router.delete("/{backfill_id}")
+async def cancel_backfill(ports: Ports, backfill_id: BackfillId) -> Backfill:
+    """Cancel a backfill that waits or runs. What it stored stays.
+
+    One that has ended stays as it ended; the answer says how.
+    """
+    return await ports.platform.cancel_backfill(await _found(ports, backfill_id))
+
+
+async def _found(ports: HttpPorts, backfill_id: str) -> Backfill:
     for backfill in await ports.platform.backfills():
         if backfill.id == backfill_id:
             return backfill
