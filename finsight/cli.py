@@ -14,8 +14,8 @@ from finsight.commands import (
     starting,
     training,
 )
-from finsight.commands.show import errors
-from finsight.domain.errors import FinSightError, InvalidInput
+from finsight.commands.show import print_error
+from finsight.domain.errors import FinSightError, InvalidInput, Misconfigured, NotFound
 
 app = typer.Typer(
     name="finsight",
@@ -38,10 +38,13 @@ def main() -> None:
     try:
         app()
     except FinSightError as exc:
-        errors.print(f"[bold red]{type(exc).__name__}[/]: {exc}", soft_wrap=True)
-        sys.exit(2 if isinstance(exc, InvalidInput) else 1)
+        print_error(type(exc).__name__, str(exc))
+        sys.exit(2 if isinstance(exc, InvalidInput | NotFound | Misconfigured) else 1)
+    except OSError as exc:
+        # A folder that can't be written, a full disk: said by the system well enough.
+        print_error("Failed", str(exc))
+        sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("stopped")
         sys.exit(130)
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from pydantic import ValidationError
 
 from finsight.commands.api_client import ApiClient
+from finsight.commands.stopping import end_on_signals, no_process_left
 from finsight.domain.errors import FinSightError, Misconfigured
 from finsight.settings import APP_NAME, NAMESPACE
 
@@ -64,9 +66,15 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from exc
     except yaml.YAMLError as exc:
         raise Misconfigured(f"{path} is not valid YAML: {exc}") from exc
-    names = [app.get("name") for app in (config or {}).get("applications", [])]
-    if APP_NAME not in names:
-        raise Misconfigured(f"{path} names no application `{APP_NAME}`; found: {names}")
+    except UnicodeDecodeError as exc:
+        raise Misconfigured(f"{path} is not a text file") from exc
+    applications = config.get("applications") if isinstance(config, dict) else None
+    named = [app for app in applications or () if isinstance(app, dict) and "name" in app]
+    if APP_NAME not in [app["name"] for app in named]:
+        found = ", ".join(str(app["name"]) for app in named) or "none"
+        raise Misconfigured(
+            f"{path} is no config of ours: it names no application `{APP_NAME}` (found: {found})"
+        )
     return dict(config)
 
 
@@ -88,6 +96,8 @@ def running_platform(
         Misconfigured: the port is taken, or the application can't be built.
     """
     http = config.setdefault("http_options", {})
+    if not isinstance(http, dict):
+        raise Misconfigured("http_options in the config must be a table, such as {port: 8000}")
     host, port = http.setdefault("host", "127.0.0.1"), http.setdefault("port", 8000)
     _refuse_taken_port(host, port)
     set_ray_environment()
@@ -96,8 +106,15 @@ def running_platform(
         import ray
         from ray.serve.schema import ServeDeploySchema
 
-        schema = ServeDeploySchema.model_validate(config)
+        try:
+            schema = ServeDeploySchema.model_validate(config)
+        except ValidationError as exc:
+            raise Misconfigured(
+                f"Ray Serve does not take this config: {_wrong_parts(exc)}"
+            ) from exc
         dashboard = _start_ray()
+        # Ray has put handlers of its own in place of ours.
+        end_on_signals()
     try:
         with stage("start the application"):
             _deploy(schema)
@@ -110,7 +127,10 @@ def running_platform(
             from ray import serve
 
             serve.delete(APP_NAME)
-        ray.shutdown()
+            ray.shutdown()
+        else:
+            with no_process_left():
+                ray.shutdown()
 
 
 def _deploy(schema: ServeDeploySchema) -> None:
@@ -157,16 +177,34 @@ def _start_ray() -> str | None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _refuse_unreachable(address)
     own: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    context = ray.init(
-        address=address or "local",
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        **({} if address else own),
-    )
+    try:
+        context = ray.init(
+            address=address or "local",
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            # What goes wrong is said by us, in one line; Ray's own words are in its log files.
+            logging_level=logging.CRITICAL,
+            **({} if address else own),
+        )
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:
+        where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray"
+        raise FinSightError(f"{where} can't be joined: {_last_line(exc)}") from exc
     url = context.dashboard_url
     return f"http://{url}" if url else None
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray itself would try for minutes. Raises: FinSightError."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto" and the like: Ray knows where to look
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as exc:
+        raise FinSightError(f"no Ray cluster answers at RAY_ADDRESS={address}: {exc}") from exc
 
 
 def _wait_until_running() -> None:
@@ -182,6 +220,13 @@ def _wait_until_running() -> None:
         if time.monotonic() > deadline:
             raise FinSightError(f"the application is not up after {START_LIMIT_S:.0f} s")
         time.sleep(0.2)
+
+
+def _wrong_parts(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+        for found in error.errors()
+    )
 
 
 def _last_line(message: object) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +20,7 @@ from finsight.commands.local_platform import (
 )
 from finsight.commands.show import console, errors
 from finsight.commands.stages import Stages
+from finsight.commands.stopping import end_on_signals
 from finsight.domain.errors import FinSightError, InvalidInput, Misconfigured
 from finsight.settings import Settings
 
@@ -45,9 +44,7 @@ def demo(
     ] = None,
     recordings: Annotated[
         Path | None,
-        typer.Option(
-            help="Other recordings: candles/<venue>/<BASE-QUOTE>/1h.parquet and feeds/*.rss."
-        ),
+        typer.Option(help="Other recordings: candles/VENUE/BASE-QUOTE/1h.parquet and feeds/*.rss."),
     ] = None,
 ) -> None:
     """Run the whole platform on recorded real data, offline, and stay up until Ctrl-C.
@@ -64,7 +61,7 @@ def demo(
     from finsight.commands.demo import run_demo
     from finsight.recordings.server import RECORDINGS
 
-    _stop_on_sigterm()
+    end_on_signals()
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InvalidInput(f"there is no folder {json_file.absolute().parent} to write into")
     folder = recordings or RECORDINGS
@@ -91,7 +88,7 @@ def up(
 
     Example: finsight up --config serve_config.yaml --port 8080
     """
-    _stop_on_sigterm()
+    end_on_signals()
     path = config or shipped_config()
     document = read_config(path)
     if port is not None:
@@ -123,13 +120,14 @@ def _report_changes(api: ApiClient) -> None:
         try:
             parts: list[dict[str, Any]] = api.readiness().get("parts", [])
         except FinSightError as exc:
-            errors.print(f"[yellow]{exc}[/]")
+            errors.print(str(exc), style="yellow", markup=False)
             parts = []
         for part in parts:
             news = (part["state"], part["detail"] if part["state"] != "ok" else "")
             if said.get(part["part"]) != news:
                 said[part["part"]] = news
-                console.print(f"  {part['part']}: {news[0]} {part['detail']}".rstrip())
+                line = f"  {part['part']}: {news[0]} {part['detail']}".rstrip()
+                console.print(line, markup=False)
         time.sleep(2)
 
 
@@ -139,12 +137,3 @@ def _entries(folder: Path, missing_is_empty: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder")
     return list(folder.iterdir())
-
-
-def _stop_on_sigterm() -> None:
-    """End on SIGTERM as on Ctrl-C, so that no process is left behind."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
