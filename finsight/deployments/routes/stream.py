@@ -62,7 +62,7 @@ async def follow_events(
     last_event_id: Annotated[
         str | None,
         Header(
-            pattern=r"^\d+(-\d+)?$",
+            pattern=r"^\d+-\d+$",
             description="go on after this event; browsers send it when they reconnect",
         ),
     ] = None,
