@@ -78,6 +78,9 @@ def test_the_platform_outlives_kills_and_ends_with_its_application(
     assert until(lambda: process_of("embedded-valkey") not in (None, valkey))
     assert until(other.valkey_address_file.exists)
 
+    # A supervisor that can't stop its parts any more leaves none behind all the same.
+    assert until(lambda: process_of("supervisor"))
+    os.kill(int(process_of("supervisor") or 0), signal.SIGKILL)
     serve.delete(APP)
     assert until(lambda: names_there() == []), names_there()
     assert until(lambda: process_of("supervisor") is None)
