@@ -21,6 +21,7 @@ from transformers import (
     pipeline,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging
 
 from finsight.adapters.models.compact_model import read_compact_model
 
@@ -61,6 +62,9 @@ class CompactForSequenceClassification(BertPreTrainedModel):
 
 def peer_pipeline() -> TextClassificationPipeline:
     """`transformers.pipeline` over the same encoder and head, in fp32 on the CPU."""
+    # It would say at length that it doesn't know this class, and of weights left out.
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
     folder = str(read_compact_model().encoder)
     config = AutoConfig.from_pretrained(folder, num_labels=3)
     model = CompactForSequenceClassification(config)
