@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from finsight.cli import app
+from finsight.commands.application import app
 from finsight.commands.settings_reference import as_markdown, setting_lines
 from finsight.settings import Settings
 

@@ -17,6 +17,7 @@ import typer
 import typer.main
 
 from finsight import cli
+from finsight.commands.application import app
 from finsight.recordings.server import RECORDINGS, RecordedWorld, start_recorded_world
 
 RECORDED_NOW = datetime(2025, 12, 13, 12, tzinfo=UTC)
@@ -94,7 +95,7 @@ def all_commands() -> list[tuple[str, ...]]:
             else:
                 found.append((*path, name))
 
-    walk(typer.main.get_command(cli.app), ())
+    walk(typer.main.get_command(app), ())
     return found
 
 
