@@ -70,6 +70,7 @@ def demo(
     if data_dir is not None and _entries(data_dir, missing_is_empty=True):
         raise InvalidInput(f"{data_dir} is not empty: the demo wants a folder of its own")
     data = data_dir or Path(tempfile.mkdtemp(prefix="finsight-demo-"))
+    _refuse_unwritable(data)
     try:
         run_demo(data.absolute(), port or 8000, folder.absolute(), json_file, stay=not once)
     finally:
@@ -96,6 +97,7 @@ def up(
     settings = Settings.load(finsight_application(document).get("args"))
     if not settings.series and not settings.feeds:
         raise Misconfigured(f"{path} names no series and no feeds: there is nothing to collect")
+    _refuse_unwritable(settings.data_dir)
     stages = Stages(console)
     console.print(
         f"[bold]FinSight[/]: {len(settings.series)} series, {len(settings.feeds)} feeds, "
@@ -129,6 +131,19 @@ def _report_changes(api: ApiClient) -> None:
                 line = f"  {part['part']}: {news[0]} {part['detail']}".rstrip()
                 console.print(line, markup=False)
         time.sleep(2)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Nothing could be stored there, and every part would say so for ever.
+
+    Raises: Misconfigured.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise Misconfigured(f"the data folder {folder} can't be written: {exc.strerror}") from exc
 
 
 def _entries(folder: Path, missing_is_empty: bool = False) -> list[Path]:

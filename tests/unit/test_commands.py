@@ -127,6 +127,7 @@ def test_help_shows_an_example_of_the_command(run: Run, command: tuple[str, ...]
         (("collect", "--config", "/nowhere/serve.yaml"), "can't read /nowhere/serve.yaml"),
         (("demo", "--json", "/nowhere/demo.json"), "no folder /nowhere"),
         (("demo", "--recordings", "/nowhere"), "/nowhere/feeds"),
+        (("demo", "--data-dir", "/proc/nowhere"), "can't be written"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
