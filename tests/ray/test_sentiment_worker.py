@@ -25,8 +25,7 @@ from tests.ray.test_sentiment_deployment import load_model
 
 
 @pytest.fixture(scope="module")
-def served(ray_cluster: Any) -> Iterator[None]:
-    serve.start(proxy_location="Disabled")
+def served(serving: str) -> Iterator[None]:
     bound = Sentiment.options(ray_actor_options={"num_cpus": 0}, user_config={}).bind(load_model)
     serve.run(bound, name=APP_NAME, route_prefix=None)
     yield
