@@ -67,7 +67,7 @@ async def follow_events(
         ),
     ] = None,
 ) -> StreamingResponse:
-    """Candles, articles, scores and forecasts as they come, with a heartbeat every 15 s.
+    """Candles, articles, scores and forecasts as they come, with a heartbeat every 10 s.
 
     Each event's name is its kind, its id is for `Last-Event-ID`, its data is JSON.
     """
