@@ -47,7 +47,7 @@ def ray_cluster() -> Iterator[Any]:
         num_cpus=4,
         namespace="finsight",
         include_dashboard=False,
-        log_to_driver=True,
+        log_to_driver=False,
         configure_logging=False,
     )
     yield ray
