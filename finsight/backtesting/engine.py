@@ -1,0 +1,179 @@
+"""Many parameter sets over one series, in threads: signals, then the kernel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from finsight.backtesting.candle_arrays import (
+    CandleArrays,
+    candles_a_year,
+    market_returns,
+)
+from finsight.backtesting.kernel import (
+    ALL_IN,
+    FRACTION,
+    TALLY_COLUMNS,
+    TRADE_FIELDS,
+    TRADES,
+    UNITS,
+    VALUE,
+)
+from finsight.backtesting.parameter_sets import ParameterSets
+from finsight.backtesting.simulate import simulate
+from finsight.backtesting.strategies import Row, Strategy, Values, indicator_row
+from finsight.domain.errors import InvalidInput
+from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
+
+TABLE_BYTES = 256 * 2**20
+_SETS_A_TASK = 32
+_SIZING_KINDS = {"all_in": ALL_IN, "fraction": FRACTION, "value": VALUE, "units": UNITS}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How signals become trades: the same for every parameter set of a sweep."""
+
+    execution: Execution = Execution.NEXT_OPEN
+    direction: Direction = Direction.LONG
+    costs: Costs = field(default_factory=Costs)
+    stops: Stops = field(default_factory=Stops)
+    sizing: Sizing = field(default_factory=Sizing)
+
+    @property
+    def shift(self) -> int:
+        """How many candles after its signal an order is executed."""
+        return 1 if self.execution is Execution.NEXT_OPEN else 0
+
+
+class Tallied(NamedTuple):
+    """What the kernel made of each set: a row of sums (nan where it failed), and why it failed."""
+
+    table: np.ndarray
+    failures: dict[int, str]
+
+
+class Recorded(NamedTuple):
+    """One set in full: its sums, its trades (a row a trade, columns TRADE_FIELDS), its equity."""
+
+    tally: np.ndarray
+    trades: np.ndarray
+    equity: np.ndarray
+
+
+class Engine:
+    """One series, one strategy, one set of rules; ready to try parameter sets."""
+
+    def __init__(self, candles: CandleArrays, strategy: Strategy, rules: Rules) -> None:
+        self.candles = candles
+        self.strategy = strategy
+        self.rules = rules
+        self._market = market_returns(candles.close)
+        costs, stops, sizing = rules.costs, rules.stops, rules.sizing
+        funding = costs.funding / candles_a_year(candles)
+        self._costs = np.array(
+            [costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage, funding]
+        )
+        wanted = (stops.stop_loss, stops.take_profit, stops.trailing_stop)
+        self._stops = np.array([np.nan if stop is None else stop for stop in wanted])
+        self._sizing = np.array([_SIZING_KINDS[sizing.kind], sizing.amount, sizing.cash])
+
+    def tally(
+        self, sets: ParameterSets, threads: int | None = None, table_bytes: int = TABLE_BYTES
+    ) -> Tallied:
+        """Try every set. Indicator tables are shared, and never larger than `table_bytes`.
+
+        A user's strategy that fails on a set leaves that set without figures; the others
+        go on. Raises: InvalidInput, when a built-in strategy refuses its parameters.
+        """
+        table = np.full((len(sets), TALLY_COLUMNS), np.nan)
+        failures: dict[int, str] = {}
+        workers = max(1, threads or os.cpu_count() or 1)
+        with ThreadPoolExecutor(workers) as pool:
+            for start, stop, needed in self._chunks(sets, table_bytes):
+                computed = pool.map(partial(indicator_row, self.candles), needed)
+                rows = dict(zip(needed, computed, strict=True))
+                tasks = range(start, stop, _SETS_A_TASK)
+                blocks = [(low, min(low + _SETS_A_TASK, stop)) for low in tasks]
+                for failed in pool.map(partial(self._tally_block, sets, rows, table), blocks):
+                    failures |= failed
+        return Tallied(table, failures)
+
+    def record(self, values: Values) -> Recorded:
+        """Run one set and keep its trades and its value at every close."""
+        rows = [indicator_row(self.candles, row) for row in self.strategy.rows(values)]
+        events = self.events(values, rows)
+        tally, none = np.empty(TALLY_COLUMNS), np.empty((0, len(TRADE_FIELDS)))
+        equity = np.empty(len(events))
+        self._simulate(events, tally, none, equity)
+        trades = np.empty((int(tally[TRADES]), len(TRADE_FIELDS)))
+        self._simulate(events, tally, trades, equity)
+        return Recorded(tally, trades, equity)
+
+    def events(self, values: Values, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """The signals' bits, each at the candle that executes it."""
+        events = np.zeros(len(self.candles.close), dtype=np.uint8)
+        self.strategy.mark(
+            self.candles, rows, values, self.rules.direction, self.rules.shift, events
+        )
+        return events
+
+    def _chunks(
+        self, sets: ParameterSets, table_bytes: int
+    ) -> Iterator[tuple[int, int, list[Row]]]:
+        """Cut the sets so that each chunk's indicator rows fit in `table_bytes`."""
+        most = max(8, table_bytes // (8 * len(self.candles.close)))
+        start, needed = 0, dict.fromkeys(self.strategy.rows(sets.values(0)))
+        for row in range(1, len(sets)):
+            own = self.strategy.rows(sets.values(row))
+            if len(needed.keys() | set(own)) > most:
+                yield start, row, list(needed)
+                start, needed = row, {}
+            needed.update(dict.fromkeys(own))
+        yield start, len(sets), list(needed)
+
+    def _tally_block(
+        self,
+        sets: ParameterSets,
+        rows: dict[Row, np.ndarray],
+        table: np.ndarray,
+        block: tuple[int, int],
+    ) -> dict[int, str]:
+        no_trades, no_equity = np.empty((0, len(TRADE_FIELDS))), np.empty(0)
+        failures: dict[int, str] = {}
+        for row in range(*block):
+            values = sets.values(row)
+            needed = [rows[key] for key in self.strategy.rows(values)]
+            try:
+                events = self.events(values, needed)
+            except InvalidInput as exc:
+                failures[row] = str(exc)
+                continue
+            self._simulate(events, table[row], no_trades, no_equity)
+        return failures
+
+    def _simulate(
+        self, events: np.ndarray, tally: np.ndarray, trades: np.ndarray, equity: np.ndarray
+    ) -> None:
+        candles = self.candles
+        simulate(
+            candles.open,
+            candles.high,
+            candles.low,
+            candles.close,
+            self._market,
+            events,
+            self.rules.execution is Execution.NEXT_OPEN,
+            self._costs,
+            self._stops,
+            self._sizing,
+            tally,
+            trades,
+            equity,
+        )
