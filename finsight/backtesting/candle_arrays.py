@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from finsight.domain.backtest import MissingCandles
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
 
@@ -28,19 +29,6 @@ class CandleArrays(NamedTuple):
     low: np.ndarray
     close: np.ndarray
     volume: np.ndarray
-
-
-class Gaps(NamedTuple):
-    """What is missing inside a history.
-
-    `missing` candles in `places` holes, the longest of `longest` candles. Nothing is
-    filled in: a position is held across a hole, indicators count candles and not hours,
-    and an order after a hole fills at the first open there is.
-    """
-
-    missing: int
-    places: int
-    longest: int
 
 
 def candle_arrays(candles: CandleTable | pa.Table) -> CandleArrays:
@@ -88,17 +76,15 @@ def candles_a_year(candles: CandleArrays) -> float:
     return YEAR_MS / candle_ms(candles)
 
 
-def gaps(candles: CandleArrays) -> Gaps:
+def missing_candles(candles: CandleArrays) -> MissingCandles:
     """Count the candles that a history lacks between its first and its last.
 
-    A distance that is no whole multiple of the commonest (months) counts as none missing
-    when it is shorter than two.
+    A distance that is no whole multiple of the commonest one (months) is rounded down.
     """
     absent = np.diff(candles.ts_ms) // candle_ms(candles) - 1
     holes = absent[absent > 0]
-    if not len(holes):
-        return Gaps(0, 0, 0)
-    return Gaps(int(holes.sum()), len(holes), int(holes.max()))
+    longest = int(holes.max()) if len(holes) else 0
+    return MissingCandles(candles=int(holes.sum()), holes=len(holes), longest=longest)
 
 
 def fingerprint(candles: CandleArrays) -> str:

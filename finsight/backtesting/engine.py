@@ -14,8 +14,8 @@ import numpy as np
 from finsight.backtesting.candle_arrays import (
     CandleArrays,
     candles_a_year,
-    market_returns,
 )
+from finsight.backtesting.history import history
 from finsight.backtesting.kernel import (
     ALL_IN,
     FRACTION,
@@ -74,7 +74,7 @@ class Engine:
         self.candles = candles
         self.strategy = strategy
         self.rules = rules
-        self._market = market_returns(candles.close)
+        self._history = history(candles)
         costs, stops, sizing = rules.costs, rules.stops, rules.sizing
         funding = costs.funding / candles_a_year(candles)
         self._costs = np.array(
@@ -108,7 +108,10 @@ class Engine:
     def record(self, values: Values) -> Recorded:
         """Run one set and keep its trades and its value at every close."""
         rows = [indicator_row(self.candles, row) for row in self.strategy.rows(values)]
-        events = self.events(values, rows)
+        return self.record_events(self.events(values, rows))
+
+    def record_events(self, events: np.ndarray) -> Recorded:
+        """Run an account on signals that are already there, in full."""
         tally, none = np.empty(TALLY_COLUMNS), np.empty((0, len(TRADE_FIELDS)))
         equity = np.empty(len(events))
         self._simulate(events, tally, none, equity)
@@ -161,14 +164,10 @@ class Engine:
     def _simulate(
         self, events: np.ndarray, tally: np.ndarray, trades: np.ndarray, equity: np.ndarray
     ) -> None:
-        candles = self.candles
         simulate(
-            candles.open,
-            candles.high,
-            candles.low,
-            candles.close,
-            self._market,
+            self._history,
             events,
+            events[: len(events) // 8 * 8].view(np.uint64),
             self.rules.execution is Execution.NEXT_OPEN,
             self._costs,
             self._stops,

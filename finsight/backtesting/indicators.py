@@ -144,19 +144,17 @@ def mark_crossings(a, b, above, below, shift, events):  # type: ignore[no-untype
     both began. (So an average that starts above has not crossed.) This is vectorbt's
     `crossed_above`. The event of candle i is put at i + shift: when it is executed.
     """
-    n = len(a)
-    for i in range(1, n - shift):
-        rose = np.uint8(a[i] > b[i]) & ~np.uint8(a[i - 1] > b[i - 1]) & np.uint8(1)
-        fell = np.uint8(a[i] < b[i]) & ~np.uint8(a[i - 1] < b[i - 1]) & np.uint8(1)
-        events[i + shift] |= np.uint8(rose * above) | np.uint8(fell * below)
-    i = 0
-    while i < n - shift and not a[i] < b[i]:
-        events[i + shift] &= np.uint8(255 - above)
-        i += 1
-    i = 0
-    while i < n - shift and not a[i] > b[i]:
-        events[i + shift] &= np.uint8(255 - below)
-        i += 1
+    was_above = was_below = seen_above = seen_below = False
+    for i in range(len(a) - shift):
+        is_above, is_below = a[i] > b[i], a[i] < b[i]
+        if is_above != was_above or is_below != was_below:
+            if is_above and not was_above and seen_below:
+                events[i + shift] |= np.uint8(above)
+            if is_below and not was_below and seen_above:
+                events[i + shift] |= np.uint8(below)
+            seen_above |= is_above
+            seen_below |= is_below
+            was_above, was_below = is_above, is_below
 
 
 @compiled

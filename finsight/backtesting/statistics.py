@@ -117,12 +117,6 @@ def average_drawdown_days(t: Tallies) -> np.ndarray:
 
 
 @statistic
-def ulcer_index(t: Tallies) -> np.ndarray:
-    """sqrt(mean(drawdown_i²)). Source: Martin and McCann 1989, "The Investor's Guide"."""
-    return np.sqrt(t[k.SUM_DRAWDOWN2] / t.n)
-
-
-@statistic
 def exposure(t: Tallies) -> np.ndarray:
     """The share of candles at whose close a position was held."""
     return t[k.BARS_HELD] / t.n
