@@ -52,7 +52,9 @@ def history(candles: CandleArrays) -> History:
 
 
 @compiled
-def extremes(close, highest, lowest, start, stop):  # type: ignore[no-untyped-def]
+def extremes(
+    close: np.ndarray, highest: np.ndarray, lowest: np.ndarray, start: int, stop: int
+) -> tuple[float, float]:
     """The highest and the lowest close of candles `start` up to `stop`."""
     top, bottom = close[start], close[start]
     i = start

@@ -137,7 +137,9 @@ def earlier_lowest(x: np.ndarray, window: int) -> np.ndarray:
 
 
 @compiled
-def mark_crossings(a, b, above, below, shift, events):  # type: ignore[no-untyped-def]
+def mark_crossings(
+    a: np.ndarray, b: np.ndarray, above: int, below: int, shift: int, events: np.ndarray
+) -> None:
     """Add the bits `above` to `events` where `a` goes above `b`, `below` where it goes below.
 
     To go above is: a > b now, not so on the candle before, and a < b at some time since
@@ -158,7 +160,9 @@ def mark_crossings(a, b, above, below, shift, events):  # type: ignore[no-untype
 
 
 @compiled
-def mark_levels(a, b, above, below, shift, events):  # type: ignore[no-untyped-def]
+def mark_levels(
+    a: np.ndarray, b: np.ndarray, above: int, below: int, shift: int, events: np.ndarray
+) -> None:
     """Add the bits `above` to `events` on every candle with a > b, `below` on a < b."""
     for i in range(len(a) - shift):
         events[i + shift] |= np.uint8(np.uint8(a[i] > b[i]) * above)

@@ -19,15 +19,20 @@ from __future__ import annotations
 import numpy as np
 
 from finsight.backtesting.compiled import compiled
+from finsight.backtesting.orders import (
+    POSITION,
+    add,
+    buy,
+    is_close,
+    sell,
+)
 
 LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT = 1, 2, 4, 8
 ALL_IN, FRACTION, VALUE, UNITS = 0, 1, 2, 3
 
-# Rows of `account`: what is held, and the trade that is open.
-CASH, POSITION, DEBT, FREE_CASH = 0, 1, 2, 3
+# Rows of `account` after those in orders.py: the trade that is open.
 ENTRY_SIZE, ENTRY_VALUE, ENTRY_FEES, ENTRY_BAR, SIDE, STREAK = 4, 5, 6, 7, 8, 9
 FILL_PRICE = 10
-ACCOUNT_ROWS = 11
 
 # Columns of `tally`: what the statistics are made of. See statistics.py.
 BARS, SUM_R, SUM_R2, SUM_R3, SUM_R4, SUM_NEG, SUM_NEG2, SUM_RB = 0, 1, 2, 3, 4, 5, 6, 7
@@ -40,8 +45,9 @@ FUNDING, STOPPED, ORDERS = 35, 36, 37
 TALLY_COLUMNS = 38
 
 TRADE_FIELDS = (
-    "entry_bar exit_bar side size entry_price exit_price entry_fees exit_fees pnl return open"
-).split()
+    *("entry_bar", "exit_bar", "side", "size", "entry_price", "exit_price"),
+    *("entry_fees", "exit_fees", "pnl", "return", "open"),
+)
 
 
 def _resolved() -> np.ndarray:
@@ -64,99 +70,16 @@ RESOLVED = _resolved()
 
 
 @compiled
-def is_close(a: float, b: float) -> bool:
-    """Equal up to rounding, with vectorbt's tolerances: 1e-9 relative, 1e-12 absolute."""
-    if np.isinf(a) or np.isinf(b):
-        return False
-    return a == b or abs(a - b) <= max(1e-9 * max(abs(a), abs(b)), 1e-12)
-
-
-@compiled
-def add(a: float, b: float) -> float:
-    """a + b, where what is only rounding left over is 0."""
-    if is_close(a, -b):
-        return 0.0
-    return a + b
-
-
-@compiled
-def buy(account, size, price, fee, fixed_fee, percent, cover_only, min_size):  # type: ignore[no-untyped-def]
-    """Buy up to `size` with the cash there is; return the size filled (0: none) and the fees.
-
-    `price` already holds the slippage. `percent` limits the cash used (nan: all of it).
-    """
-    cash, position = account[CASH], account[POSITION]
-    limit = cash if np.isnan(percent) else min(cash, percent * cash)
-    if limit == 0 and not cover_only:
-        return 0.0, 0.0
-    if cover_only:
-        size = min(-position, size)
-    if size == 0:
-        return 0.0, 0.0
-    value = size * price
-    fees = value * fee + fixed_fee
-    spent = value + fees
-    if not (is_close(spent, limit) or spent < limit):
-        value = add(limit, -fixed_fee) / (1 + fee)
-        if value <= 0:
-            return 0.0, 0.0
-        size, fees, spent = value / price, limit - value, limit
-    if size <= 1e-12 or (size < min_size and not is_close(size, min_size)):
-        return 0.0, 0.0
-    after = add(position, size)
-    if position < 0:
-        repaid = (size if after < 0 else -position) * (account[DEBT] / -position)
-        account[DEBT] = add(account[DEBT], -repaid)
-        account[FREE_CASH] = add(account[FREE_CASH] + 2 * repaid, -spent)
-    else:
-        account[FREE_CASH] = add(account[FREE_CASH], -spent)
-    account[CASH] = add(cash, -spent)
-    account[POSITION] = after
-    return size, fees
-
-
-@compiled
-def sell(account, size, price, fee, fixed_fee, percent, close_only, min_size):  # type: ignore[no-untyped-def]
-    """Sell `size`, going short where that is more than is held; an infinite size is all in.
-
-    All in, short: as much as the free cash would buy, after fees. Returns as `buy`.
-    """
-    position, free_cash = account[POSITION], account[FREE_CASH]
-    if close_only:
-        size = min(position, size)
-    elif np.isinf(size):
-        held = max(position, 0.0)
-        free = add(free_cash, held * price * (1 - fee))
-        if free <= 0:
-            if position <= 0:
-                return 0.0, 0.0
-            size = held
-        else:
-            size = add(held, add(free, -fixed_fee) / (price * (1 + fee)))
-            if size <= 0:
-                return 0.0, 0.0
-        size = percent * size
-    if is_close(size, 0.0) or (size < min_size and not is_close(size, min_size)):
-        return 0.0, 0.0
-    value = size * price
-    fees = value * fee + fixed_fee
-    received = add(value, -fees)
-    if received < 0:
-        return 0.0, 0.0
-    after = add(position, -size)
-    if after < 0:
-        borrowed = (size if position < 0 else -after) * price
-        account[DEBT] += borrowed
-        account[FREE_CASH] = add(free_cash, add(received, -2 * borrowed))
-    else:
-        account[FREE_CASH] = free_cash + received
-    account[CASH] += received
-    account[POSITION] = after
-    return size, fees
-
-
-@compiled
-def close_trade(i, account, tally, trades, size, price, fees, still_open):  # type: ignore[no-untyped-def]
+def close_trade(
+    i: int,
+    account: np.ndarray,
+    tally: np.ndarray,
+    trades: np.ndarray,
+    size: float,
+    price: float,
+    fees: float,
+    still_open: float,
+) -> None:
     """Count a trade, or the part of it that `size` closes."""
     share = size / account[ENTRY_SIZE]
     entry_price = account[ENTRY_VALUE] / account[ENTRY_SIZE]
@@ -198,7 +121,16 @@ def close_trade(i, account, tally, trades, size, price, fees, still_open):  # ty
 
 
 @compiled
-def book(i, account, tally, trades, size, price, fees, side):  # type: ignore[no-untyped-def]
+def book(
+    i: int,
+    account: np.ndarray,
+    tally: np.ndarray,
+    trades: np.ndarray,
+    size: float,
+    price: float,
+    fees: float,
+    side: float,
+) -> None:
     """Book a filled order (`side` +1 buy, -1 sell): fees, turnover, trades it opens or closes."""
     account[FILL_PRICE] = price
     tally[ORDERS] += 1
@@ -226,7 +158,17 @@ def book(i, account, tally, trades, size, price, fees, side):  # type: ignore[no
 
 
 @compiled
-def trade(i, bits, price, slippage, costs, sizing, account, tally, trades):  # type: ignore[no-untyped-def]
+def trade(
+    i: int,
+    bits: int,
+    price: float,
+    slippage: float,
+    costs: np.ndarray,
+    sizing: np.ndarray,
+    account: np.ndarray,
+    tally: np.ndarray,
+    trades: np.ndarray,
+) -> None:
     """Execute what the signals `bits` ask for at `price`.
 
     costs: fee (share of value), fixed fee, smallest size. sizing: kind, amount.
@@ -240,7 +182,9 @@ def trade(i, bits, price, slippage, costs, sizing, account, tally, trades):  # t
     position = account[POSITION]
     goes_long = position <= 0 and (bits & LONG_ENTRY) != 0
     goes_short = position >= 0 and (bits & SHORT_ENTRY) != 0
-    if position > 0 and ((bits & LONG_EXIT and not goes_short) or (goes_short and kind == FRACTION)):
+    if position > 0 and (
+        (bits & LONG_EXIT and not goes_short) or (goes_short and kind == FRACTION)
+    ):
         size, fees = sell(account, position, down, fee, fixed_fee, np.nan, True, min_size)
         if size > 0:
             book(i, account, tally, trades, size, down, fees, -1.0)

@@ -62,10 +62,11 @@ def look_ahead(
     if first is None:
         return LookAhead(found=False, histories=len(lengths))
     candle, name, length = first
-    before, after = head(candles, length), candles
-    there = _judged(before, strategy, values)[name][candle]
-    here = _judged(after, strategy, values)[name][candle]
-    told = _signal_names if name == "signals" else str
+    there = _judged(head(candles, length), strategy, values)[name][candle]
+    here = whole[name][candle]
+    if name == "signals":
+        name = ", ".join(_columns_read(candles, strategy, values, length, whole)) or name
+    told = str if first[1] != "signals" else _signal_names
     moment = from_ms(int(candles.ts_ms[candle])).isoformat()
     return LookAhead(
         found=True,
@@ -73,7 +74,7 @@ def look_ahead(
         candle=candle,
         input=name,
         detail=(
-            f"{name} at candle {candle} ({moment}): {told(there)} when the history ends at "
+            f"{first[1]} at candle {candle} ({moment}): {told(there)} when the history ends at "
             f"candle {length - 1}, {told(here)} when it goes on. Something computed for that "
             "candle reads later ones: look for a negative shift, a centred window, or a "
             "minimum, maximum or mean over the whole history."
@@ -91,6 +92,26 @@ def _judged(candles: CandleArrays, strategy: Strategy, values: Values) -> dict[s
     return {**named, "signals": events}
 
 
+def _columns_read(
+    candles: CandleArrays,
+    strategy: Strategy,
+    values: Values,
+    length: int,
+    whole: Mapping[str, np.ndarray],
+) -> list[str]:
+    """Which columns reach back in time: changed after candle `length`, they change it before."""
+    found = []
+    for name in ("open", "high", "low", "close", "volume"):
+        for factor in (0.5, 2.0):
+            column = getattr(candles, name).copy()
+            column[length:] *= factor
+            judged = _judged(candles._replace(**{name: column}), strategy, values)
+            if (judged["signals"][:length] != whole["signals"][:length]).any():
+                found.append(name)
+                break
+    return found
+
+
 def _lengths(signals: np.ndarray, candles: int, histories: int, seed: int) -> list[int]:
     if histories < 1:
         raise InvalidInput(f"at least one truncated history is needed, not {histories}")
@@ -99,14 +120,18 @@ def _lengths(signals: np.ndarray, candles: int, histories: int, seed: int) -> li
     lengths = set(spread.astype(int)) | set(range(max(3, candles - 3), candles))
     at = np.flatnonzero(signals[2:-1]) + 3
     # A history that ends with the very candle of a signal sees nothing of what follows it.
-    lengths |= set(rng.choice(at, size=min(len(at), histories), replace=False)) if len(at) else set()
+    lengths |= (
+        set(rng.choice(at, size=min(len(at), histories), replace=False)) if len(at) else set()
+    )
     return sorted(int(length) for length in lengths if 3 <= length < candles)
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype == np.uint8:
-        return a == b
-    return (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= 1e-9 * np.abs(b))
+        equal: np.ndarray = a == b
+        return equal
+    same: np.ndarray = (a == b) | (np.isnan(a) & np.isnan(b)) | (abs(a - b) <= 1e-9 * abs(b))
+    return same
 
 
 def _signal_names(bits: Any) -> str:

@@ -66,9 +66,7 @@ def parameter_sets(
     columns = {name: columns[name] for name in choices}
     out = strategy.ruled_out(columns)
     if out.all():
-        raise InvalidInput(
-            f"{strategy.name} rules out all {len(out):,} parameter sets of the grid"
-        )
+        raise InvalidInput(f"{strategy.name} rules out all {len(out):,} parameter sets of the grid")
     return ParameterSets({n: c[~out] for n, c in columns.items()}, int(out.sum()))
 
 

@@ -6,37 +6,50 @@ import numpy as np
 
 from finsight.backtesting import kernel as k
 from finsight.backtesting.compiled import compiled
-from finsight.backtesting.history import extremes
+from finsight.backtesting.curve import (
+    BEFORE,
+    CURVE_ROWS,
+    DEEPEST,
+    FALLING,
+    GROWTH,
+    PEAK,
+    PEAK_BAR,
+    end_drawdown,
+    hold,
+    value_candle,
+)
+from finsight.backtesting.history import History
 from finsight.backtesting.kernel import (
-    ACCOUNT_ROWS,
-    CASH,
     ENTRY_SIZE,
     FILL_PRICE,
-    FREE_CASH,
     LONG_ENTRY,
     LONG_EXIT,
-    POSITION,
     RESOLVED,
     SHORT_ENTRY,
     SHORT_EXIT,
     close_trade,
-    is_close,
     trade,
 )
-
-# Rows of `curve`: the value so far and its drawdowns. GROWTH is the product of 1 + r times
-# the first cash, which is the value until that reaches zero.
-BEFORE, GROWTH, PEAK, PEAK_BAR, VALLEY, FALLING, DEEPEST = 0, 1, 2, 3, 4, 5, 6
-CURVE_ROWS = 7
+from finsight.backtesting.orders import ACCOUNT_ROWS, CASH, FREE_CASH, POSITION, is_close
 
 
 @compiled
-def stop_price(side, entry, extreme, stops, open_, high, low):  # type: ignore[no-untyped-def]
+def stop_price(
+    side: float,
+    entry: float,
+    extreme: float,
+    stops: np.ndarray,
+    open_: float,
+    high: float,
+    low: float,
+) -> float:
     """Return the price at which this candle's stops fill, or nan where none is reached.
 
     stops: stop-loss, take-profit, trailing stop, as fractions; nan where there is none.
     """
-    loss, profit, trail = stops[0], stops[1], stops[2]
+    loss: float = stops[0]
+    profit: float = stops[1]
+    trail: float = stops[2]
     if side > 0:
         level = -np.inf
         if loss == loss:
@@ -73,126 +86,7 @@ def stop_price(side, entry, extreme, stops, open_, high, low):  # type: ignore[n
 
 
 @compiled
-def draw(i, growth, curve, tally):  # type: ignore[no-untyped-def]
-    """Follow the drawdowns one candle on. Reaching the old peak again ends one."""
-    if growth >= curve[PEAK] or i == 0:
-        if curve[FALLING]:
-            end_drawdown(i, curve, tally)
-        curve[PEAK], curve[PEAK_BAR] = growth, i
-    else:
-        curve[VALLEY] = min(curve[VALLEY], growth) if curve[FALLING] else growth
-        curve[FALLING] = 1.0
-
-
-@compiled
-def end_drawdown(i, curve, tally):  # type: ignore[no-untyped-def]
-    """Count a drawdown that is over, or still goes on when the candles end at i - 1."""
-    depth = curve[VALLEY] / curve[PEAK] - 1.0
-    bars = i - curve[PEAK_BAR] - 1
-    tally[k.DRAWDOWNS] += 1
-    tally[k.SUM_DRAWDOWN] += depth
-    tally[k.SUM_DRAWDOWN_BARS] += bars
-    tally[k.MAX_DRAWDOWN_BARS] = max(tally[k.MAX_DRAWDOWN_BARS], bars)
-    curve[DEEPEST] = min(curve[DEEPEST], depth)
-    curve[FALLING] = 0.0
-
-
-@compiled
-def value_candle(i, value, market, curve, tally):  # type: ignore[no-untyped-def]
-    """Take in the account's value at the close of candle i."""
-    before = curve[BEFORE]
-    if before > 0.0:
-        r = value / before - 1.0
-    elif before < 0.0:
-        r = (value - before) / -before
-    else:
-        r = 0.0 if value == 0.0 else np.inf * np.sign(value)
-    growth = curve[GROWTH] * (1.0 + r) if tally[k.RUINED] else value
-    if value <= 0.0:
-        tally[k.RUINED] = 1.0
-    curve[BEFORE], curve[GROWTH] = value, growth
-    r2 = r * r
-    tally[k.SUM_R] += r
-    tally[k.SUM_R2] += r2
-    tally[k.SUM_R3] += r2 * r
-    tally[k.SUM_R4] += r2 * r2
-    tally[k.SUM_RB] += r * market
-    if r < 0.0:
-        tally[k.SUM_NEG] += r
-        tally[k.SUM_NEG2] += r2
-    draw(i, growth, curve, tally)
-
-
-@compiled
-def hold(close, market, sums, highest, lowest, start, stop, cash, position, curve, tally):  # type: ignore[no-untyped-def]
-    """Take in candles `start` up to `stop`, in which a position is held and nothing happens."""
-    top, bottom = extremes(close, highest, lowest, start, stop)
-    best, worst = cash + position * top, cash + position * bottom
-    if position < 0.0:
-        best, worst = worst, best
-    if worst <= 0.0 or tally[k.RUINED] or curve[BEFORE] <= 0.0:
-        for i in range(start, stop):
-            value_candle(i, cash + position * close[i], market[i], curve, tally)
-        return
-    if cash == 0.0:
-        s1, s2 = sums[stop, 0] - sums[start, 0], sums[stop, 1] - sums[start, 1]
-        s3, s4 = sums[stop, 2] - sums[start, 2], sums[stop, 3] - sums[start, 3]
-        neg, neg2 = sums[stop, 4] - sums[start, 4], sums[stop, 5] - sums[start, 5]
-        with_market = s2
-    else:
-        s1 = s2 = s3 = s4 = neg = neg2 = with_market = 0.0
-        before = curve[BEFORE]
-        for i in range(start, stop):
-            value = cash + position * close[i]
-            r = value / before - 1.0
-            before = value
-            r2 = r * r
-            fall = min(r, 0.0)
-            s1 += r
-            s2 += r2
-            s3 += r2 * r
-            s4 += r2 * r2
-            with_market += r * market[i]
-            neg += fall
-            neg2 += fall * fall
-    tally[k.SUM_R] += s1
-    tally[k.SUM_R2] += s2
-    tally[k.SUM_R3] += s3
-    tally[k.SUM_R4] += s4
-    tally[k.SUM_RB] += with_market
-    tally[k.SUM_NEG] += neg
-    tally[k.SUM_NEG2] += neg2
-    if best < curve[PEAK]:
-        curve[VALLEY] = min(curve[VALLEY], worst) if curve[FALLING] else worst
-        curve[FALLING] = 1.0
-    else:
-        draw_stretch(close, start, stop, cash, position, curve, tally)
-    curve[BEFORE] = cash + position * close[stop - 1]
-    curve[GROWTH] = curve[BEFORE]
-
-
-@compiled
-def draw_stretch(close, start, stop, cash, position, curve, tally):  # type: ignore[no-untyped-def]
-    """`draw` over a stretch of holding, with what it follows kept in registers."""
-    peak, peak_bar, valley = curve[PEAK], curve[PEAK_BAR], curve[VALLEY]
-    falling = curve[FALLING] != 0.0
-    for i in range(start, stop):
-        value = cash + position * close[i]
-        if value >= peak:
-            if falling:
-                curve[PEAK], curve[PEAK_BAR], curve[VALLEY] = peak, peak_bar, valley
-                end_drawdown(i, curve, tally)
-                falling = False
-            peak, peak_bar = value, i
-        else:
-            valley = min(valley, value) if falling else value
-            falling = True
-    curve[PEAK], curve[PEAK_BAR], curve[VALLEY] = peak, peak_bar, valley
-    curve[FALLING] = falling
-
-
-@compiled
-def next_event(events, words, start, wanted):  # type: ignore[no-untyped-def]
+def next_event(events: np.ndarray, words: np.ndarray, start: int, wanted: int) -> int:
     """The first candle from `start` on with one of the bits `wanted`, or the candles' number."""
     n = len(events)
     i = start
@@ -207,7 +101,17 @@ def next_event(events, words, start, wanted):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def next_stop(open_, high, low, start, stop, position, entry, extreme, stops):  # type: ignore[no-untyped-def]
+def next_stop(
+    open_: np.ndarray,
+    high: np.ndarray,
+    low: np.ndarray,
+    start: int,
+    stop: int,
+    position: float,
+    entry: float,
+    extreme: float,
+    stops: np.ndarray,
+) -> tuple[int, float, float]:
     """The first candle of `start` up to `stop` that hits a stop, its price, and the extreme.
 
     Where none does: `stop` and nan.
@@ -221,7 +125,29 @@ def next_stop(open_, high, low, start, stop, position, entry, extreme, stops):  
 
 
 @compiled
-def simulate(history, events, words, at_open, costs, stops, sizing, tally, trades, equity):  # type: ignore[no-untyped-def]
+def pay_funding(account: np.ndarray, price: float, rate: float, tally: np.ndarray) -> float:
+    """Charge a short position for one candle; return the cash left."""
+    paid = -account[POSITION] * price * rate
+    account[CASH] -= paid
+    account[FREE_CASH] -= paid
+    tally[k.FUNDING] += paid
+    cash: float = account[CASH]
+    return cash
+
+
+@compiled
+def simulate(
+    history: History,
+    events: np.ndarray,
+    words: np.ndarray,
+    at_open: bool,
+    costs: np.ndarray,
+    stops: np.ndarray,
+    sizing: np.ndarray,
+    tally: np.ndarray,
+    trades: np.ndarray,
+    equity: np.ndarray,
+) -> None:
     """Run one account and fill `tally` (and, where they have room, `trades` and `equity`).
 
     events: the signals' bits, at the candle that executes them; words: the same memory,
@@ -266,9 +192,7 @@ def simulate(history, events, words, at_open, costs, stops, sizing, tally, trade
                     if len(equity) > 0:
                         equity[b] = cash + position * close[b]
             elif j > i:
-                hold(
-                    close, market, sums, highest, lowest, i, j, cash, position, curve, tally
-                )
+                hold(close, market, sums, highest, lowest, i, j, cash, position, curve, tally)
             tally[k.BARS_HELD] += j - i
         if len(equity) > 0 and not (funding != 0.0 and position < 0.0):
             for b in range(i, j):
@@ -304,13 +228,3 @@ def simulate(history, events, words, at_open, costs, stops, sizing, tally, trade
         close_trade(n - 1, account, tally, trades, account[ENTRY_SIZE], close[n - 1], 0.0, 1.0)
     tally[k.BARS], tally[k.FINAL_VALUE] = n, curve[BEFORE]
     tally[k.MAX_DRAWDOWN] = curve[DEEPEST]
-
-
-@compiled
-def pay_funding(account, price, rate, tally):  # type: ignore[no-untyped-def]
-    """Charge a short position for one candle; return the cash left."""
-    paid = -account[POSITION] * price * rate
-    account[CASH] -= paid
-    account[FREE_CASH] -= paid
-    tally[k.FUNDING] += paid
-    return account[CASH]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -74,7 +74,15 @@ class Strategy(Protocol):
         """Write the signals' bits into zeroed `events`, that of candle i at i + shift."""
 
 
-Mark = Callable[[CandleArrays, Sequence[np.ndarray], Values, int, int, np.ndarray], None]
+class Marking(NamedTuple):
+    """What a built-in strategy reads, the bits that its direction may set, and where."""
+
+    candles: CandleArrays
+    rows: Sequence[np.ndarray]
+    values: Values
+    sides: int
+    shift: int
+    events: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class BuiltInStrategy:
     description: str
     parameters: tuple[Parameter, ...]
     needs: Callable[[Values], Sequence[Row]]
-    reads: Mark
+    reads: Callable[[Marking], None]
     rising: tuple[str, ...] = ()
     """Parameters of which each must be less than the next."""
 
@@ -117,7 +125,7 @@ class BuiltInStrategy:
         shift: int,
         events: np.ndarray,
     ) -> None:
-        self.reads(candles, rows, values, SIDES[direction], shift, events)
+        self.reads(Marking(candles, rows, values, SIDES[direction], shift, events))
 
 
 def checked(
@@ -134,44 +142,50 @@ def checked(
     }
 
 
-def _buy_and_hold(candles, rows, values, sides, shift, events):  # type: ignore[no-untyped-def]
-    if shift < len(events):
-        events[shift] = (LONG_ENTRY if sides & LONG_ENTRY else SHORT_ENTRY) & sides
+def _buy_and_hold(to: Marking) -> None:
+    if to.shift < len(to.events):
+        to.events[to.shift] = LONG_ENTRY if to.sides & LONG_ENTRY else SHORT_ENTRY
 
 
-def _ma_cross(candles, rows, values, sides, shift, events):  # type: ignore[no-untyped-def]
-    mark_crossings(rows[0], rows[1], BULLISH & sides, BEARISH & sides, shift, events)
+def _ma_cross(to: Marking) -> None:
+    fast, slow = to.rows
+    _crossings(to, fast, slow, BULLISH, BEARISH)
 
 
-def _rsi(candles, rows, values, sides, shift, events):  # type: ignore[no-untyped-def]
-    strength = rows[0]
-    lower = np.full(len(strength), float(values["lower"]))
-    upper = np.full(len(strength), float(values["upper"]))
-    mark_crossings(strength, lower, 0, BULLISH & sides, shift, events)
-    mark_crossings(strength, upper, BEARISH & sides, 0, shift, events)
+def _rsi(to: Marking) -> None:
+    strength = to.rows[0]
+    _crossings(to, strength, np.full(len(strength), to.values["lower"]), 0, BULLISH)
+    _crossings(to, strength, np.full(len(strength), to.values["upper"]), BEARISH, 0)
 
 
-def _bollinger(candles, rows, values, sides, shift, events):  # type: ignore[no-untyped-def]
-    middle, width = rows[0], values["width"] * rows[1]
-    close = candles.close
-    mark_crossings(close, middle - width, 0, LONG_ENTRY & sides, shift, events)
-    mark_crossings(close, middle + width, SHORT_ENTRY & sides, 0, shift, events)
-    mark_crossings(close, middle, LONG_EXIT & sides, SHORT_EXIT & sides, shift, events)
+def _bollinger(to: Marking) -> None:
+    close, middle = to.candles.close, to.rows[0]
+    width = to.values["width"] * to.rows[1]
+    _crossings(to, close, middle - width, 0, LONG_ENTRY)
+    _crossings(to, close, middle + width, SHORT_ENTRY, 0)
+    _crossings(to, close, middle, LONG_EXIT, SHORT_EXIT)
 
 
-def _macd(candles, rows, values, sides, shift, events):  # type: ignore[no-untyped-def]
-    line = rows[0] - rows[1]
-    signal = exponential_average(line, int(values["signal"]))
-    mark_crossings(line, signal, BULLISH & sides, BEARISH & sides, shift, events)
+def _macd(to: Marking) -> None:
+    line = to.rows[0] - to.rows[1]
+    signal = exponential_average(line, int(to.values["signal"]))
+    _crossings(to, line, signal, BULLISH, BEARISH)
 
 
-def _donchian(candles, rows, values, sides, shift, events):  # type: ignore[no-untyped-def]
-    high, low, exit_high, exit_low = rows
-    close = candles.close
-    mark_levels(close, high, LONG_ENTRY & sides, 0, shift, events)
-    mark_levels(close, low, 0, SHORT_ENTRY & sides, shift, events)
-    mark_levels(close, exit_high, SHORT_EXIT & sides, 0, shift, events)
-    mark_levels(close, exit_low, 0, LONG_EXIT & sides, shift, events)
+def _donchian(to: Marking) -> None:
+    close = to.candles.close
+    high, low, exit_high, exit_low = to.rows
+    for level, above, below in (
+        (high, LONG_ENTRY, 0),
+        (low, 0, SHORT_ENTRY),
+        (exit_high, SHORT_EXIT, 0),
+        (exit_low, 0, LONG_EXIT),
+    ):
+        mark_levels(close, level, above & to.sides, below & to.sides, to.shift, to.events)
+
+
+def _crossings(to: Marking, a: np.ndarray, b: np.ndarray, above: int, below: int) -> None:
+    mark_crossings(a, b, above & to.sides, below & to.sides, to.shift, to.events)
 
 
 def _whole(name: str, low: int, default: int, description: str) -> Parameter:
@@ -196,7 +210,7 @@ _BUILT_IN = (
     ),
     BuiltInStrategy(
         "ma_cross",
-        "Long when the fast average of the closes crosses above the slow one, out (or short) below.",
+        "Long when the fast average of the closes crosses above the slow, out (or short) below.",
         (
             _whole("fast", 1, 20, "candles in the fast average"),
             _whole("slow", 2, 50, "candles in the slow average"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from finsight.backtesting.candle_arrays import (
     market_returns,
 )
 
-Statistic = Callable[["Tallies"], np.ndarray]
+Statistic = Callable[["Tallies"], Any]
 STATISTICS: dict[str, Statistic] = {}
 """Every statistic by its column's name, in the order that results show them."""
 
@@ -60,16 +61,16 @@ class Tallies:
         return values
 
     @property
-    def n(self) -> np.ndarray:
+    def n(self) -> Any:
         return self[kernel.BARS]
 
     @property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Any:
         """The mean of r."""
         return self[kernel.SUM_R] / self.n
 
     @property
-    def deviation(self) -> np.ndarray:
+    def deviation(self) -> Any:
         """The sample standard deviation of r (n - 1 below); 0 where rounding says less."""
         squares = self[kernel.SUM_R2] - np.square(self[kernel.SUM_R]) / self.n
         return np.sqrt(np.maximum(squares, 0.0) / (self.n - 1))
@@ -81,7 +82,7 @@ def statistic(function: Statistic) -> Statistic:
     return function
 
 
-def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: Any, below: Any) -> Any:
     """above / below, and nan where there is nothing to divide by (never infinity)."""
     out = np.full(np.shape(above), np.nan)
     np.divide(above, below, out=out, where=np.asarray(below) != 0)

@@ -7,6 +7,8 @@ in quote currency; its return is pnl over the value it was entered at. N is thei
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from finsight.backtesting import kernel as k
@@ -14,25 +16,25 @@ from finsight.backtesting.tallies import Tallies, ratio, statistic
 
 
 @statistic
-def trades(t: Tallies) -> np.ndarray:
+def trades(t: Tallies) -> Any:
     """N: how many trades there were."""
     return t[k.TRADES]
 
 
 @statistic
-def win_rate(t: Tallies) -> np.ndarray:
+def win_rate(t: Tallies) -> Any:
     """The share of trades with pnl > 0."""
     return ratio(t[k.WINS], t[k.TRADES])
 
 
 @statistic
-def profit_factor(t: Tallies) -> np.ndarray:
+def profit_factor(t: Tallies) -> Any:
     """Sum of the winners' pnl / |sum of the losers'|; nan without losers."""
     return ratio(t[k.PROFIT], t[k.LOSS])
 
 
 @statistic
-def expectancy(t: Tallies) -> np.ndarray:
+def expectancy(t: Tallies) -> Any:
     """mean(pnl): what a trade earns on average, in quote currency.
 
     Source: Tharp 1998, "Trade Your Way to Financial Freedom".
@@ -41,7 +43,7 @@ def expectancy(t: Tallies) -> np.ndarray:
 
 
 @statistic
-def sqn(t: Tallies) -> np.ndarray:
+def sqn(t: Tallies) -> Any:
     """sqrt(N) mean(pnl) / std(pnl), the sample deviation: the system quality number.
 
     Source: Tharp 2008, "Definitive Guide to Position Sizing".
@@ -53,7 +55,7 @@ def sqn(t: Tallies) -> np.ndarray:
 
 
 @statistic
-def kelly(t: Tallies) -> np.ndarray:
+def kelly(t: Tallies) -> Any:
     """p - (1 - p) / (w / l): p the win rate, w and l the mean return won and lost.
 
     The share of the cash that would have grown fastest. Source: Kelly 1956, "A New
@@ -65,72 +67,72 @@ def kelly(t: Tallies) -> np.ndarray:
 
 
 @statistic
-def best_trade(t: Tallies) -> np.ndarray:
+def best_trade(t: Tallies) -> Any:
     """The highest return of a trade."""
     return np.where(t[k.TRADES] > 0, t[k.BEST], np.nan)
 
 
 @statistic
-def worst_trade(t: Tallies) -> np.ndarray:
+def worst_trade(t: Tallies) -> Any:
     """The lowest return of a trade."""
     return np.where(t[k.TRADES] > 0, t[k.WORST], np.nan)
 
 
 @statistic
-def average_trade(t: Tallies) -> np.ndarray:
+def average_trade(t: Tallies) -> Any:
     """The mean return of a trade."""
     return ratio(t[k.SUM_RETURN], t[k.TRADES])
 
 
 @statistic
-def max_consecutive_wins(t: Tallies) -> np.ndarray:
+def max_consecutive_wins(t: Tallies) -> Any:
     """The longest run of trades with pnl > 0."""
     return t[k.MAX_WINS]
 
 
 @statistic
-def max_consecutive_losses(t: Tallies) -> np.ndarray:
+def max_consecutive_losses(t: Tallies) -> Any:
     """The longest run of trades with pnl < 0 (a trade that broke even ends it)."""
     return t[k.MAX_LOSSES]
 
 
 @statistic
-def average_trade_days(t: Tallies) -> np.ndarray:
+def average_trade_days(t: Tallies) -> Any:
     """The mean time from a trade's entry to its exit, in days."""
     return ratio(t[k.SUM_TRADE_BARS], t[k.TRADES]) * t.market.candle_days
 
 
 @statistic
-def max_trade_days(t: Tallies) -> np.ndarray:
+def max_trade_days(t: Tallies) -> Any:
     """The longest time from a trade's entry to its exit, in days."""
     return t[k.MAX_TRADE_BARS] * t.market.candle_days
 
 
 @statistic
-def orders(t: Tallies) -> np.ndarray:
+def orders(t: Tallies) -> Any:
     """How many orders were filled."""
     return t[k.ORDERS]
 
 
 @statistic
-def stopped(t: Tallies) -> np.ndarray:
+def stopped(t: Tallies) -> Any:
     """How many times a stop was hit."""
     return t[k.STOPPED]
 
 
 @statistic
-def fees_paid(t: Tallies) -> np.ndarray:
+def fees_paid(t: Tallies) -> Any:
     """Sum of the orders' fees, in quote currency."""
     return t[k.FEES]
 
 
 @statistic
-def funding_paid(t: Tallies) -> np.ndarray:
+def funding_paid(t: Tallies) -> Any:
     """Sum of what short positions paid, in quote currency."""
     return t[k.FUNDING]
 
 
 @statistic
-def turnover(t: Tallies) -> np.ndarray:
+def turnover(t: Tallies) -> Any:
     """Sum of the orders' values over the cash at the beginning."""
     return t[k.TURNOVER] / t.cash

@@ -10,7 +10,7 @@ import numpy as np
 
 from finsight.backtesting.candle_arrays import CandleArrays
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
-from finsight.backtesting.strategies import BUILT_IN, Row, Strategy, Values
+from finsight.backtesting.strategies import BUILT_IN, BuiltInStrategy, Row, Strategy, Values
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction, Parameter, unknown
 
@@ -61,12 +61,13 @@ class UserStrategy:
         asked = ", ".join(f"{name}={value:g}" for name, value in numbers.items())
         where = f"the strategy {self.name}({asked})"
         try:
+            # A stranger's function may raise anything; it is named and the sweep goes on.
             answer = self._function(candles, **numbers)
-        except Exception as exc:  # noqa: BLE001 - whatever a stranger's function raises
+        except Exception as exc:
             raise InvalidInput(f"{where} raised {type(exc).__name__}: {exc}") from exc
         signals = _signals(answer, len(candles.close), where)
         if len(signals) == 2:
-            bits = {
+            bits: tuple[int, ...] = {
                 Direction.LONG: (LONG_ENTRY, LONG_EXIT),
                 Direction.SHORT: (SHORT_ENTRY, SHORT_EXIT),
                 Direction.BOTH: (LONG_ENTRY, SHORT_ENTRY),
@@ -90,7 +91,7 @@ def resolve(strategy: str | Callable[..., Any] | Strategy) -> Strategy:
         InvalidInput: nothing of that name; the message suggests the nearest.
     """
     if not isinstance(strategy, str):
-        if hasattr(strategy, "mark"):
+        if isinstance(strategy, BuiltInStrategy | UserStrategy):
             return strategy
         if callable(strategy):
             name = getattr(strategy, "__qualname__", type(strategy).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -154,6 +154,9 @@ class Sizing(BaseModel):
         return _model(cls, given, "sizing")
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that nobody knows, with the nearest one that somebody does."""
     names = list(known)
@@ -170,7 +173,7 @@ def one_of(kind: type[Any], given: object, what: str) -> Any:
         raise InvalidInput(unknown(what, str(given), [str(member) for member in kind])) from exc
 
 
-def _model(kind: type[Any], given: Any, what: str) -> Any:
+def _model(kind: type[M], given: M | Mapping[str, Any] | None, what: str) -> M:
     if given is None:
         return kind()
     if isinstance(given, kind):
@@ -188,6 +191,6 @@ def _model(kind: type[Any], given: Any, what: str) -> Any:
         raise InvalidInput(f"{what}: {where}: {first['msg']} (given {first['input']!r})") from exc
 
 
-def _example(kind: type[Any]) -> str:
+def _example(kind: type[BaseModel]) -> str:
     examples = {"Costs": '{"fee": 0.001, "slippage": 0.0005}', "Stops": '{"stop_loss": 0.05}'}
     return examples.get(kind.__name__, '{"kind": "fraction", "amount": 0.5}')

@@ -150,9 +150,7 @@ def test_a_trailing_stop_follows_the_highest_price_since_the_entry():
 
 
 def test_a_trailing_stop_of_a_short_position_follows_the_lowest():
-    result = run(
-        TEN, signals({3: "entry"}, 10), direction="short", stops={"trailing_stop": 0.10}
-    )
+    result = run(TEN, signals({3: "entry"}, 10), direction="short", stops={"trailing_stop": 0.10})
     [trade] = result.trades.to_pylist()
     # Short at 130 on candle 4. The low of candle 7 is 90: from then on the stop is at 99,
     # which candle 8 (90 to 100) reaches.
