@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from finsight.backtesting import kernel
 from finsight.backtesting.tallies import Market
 
 _EULER = 0.5772156649015329
@@ -53,7 +52,7 @@ def deflated_sharpe(
 
 
 def winner(
-    table: pa.Table, parameters: Sequence[str], tallies: np.ndarray, market: Market
+    table: pa.Table, parameters: Sequence[str], candles: int, market: Market
 ) -> dict[str, Any]:
     """The set with the highest Sharpe ratio, and how far to trust it.
 
@@ -69,7 +68,7 @@ def winner(
     row = {name: table.column(name)[best].as_py() for name in table.column_names}
     deflated = deflated_sharpe(
         row["sharpe"] / math.sqrt(market.a_year),
-        int(tallies[best, kernel.BARS]),
+        candles,
         row["skewness"],
         row["kurtosis"],
         len(a_candle),
