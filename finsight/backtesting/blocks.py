@@ -121,9 +121,7 @@ def in_order(parts: list[pa.Table]) -> pa.Table:
     return table
 
 
-def request_of(
-    sets: ParameterSets, rules: Rules, made_by: Provenance, block_sets: int
-) -> dict[str, object]:
+def request_of(sets: ParameterSets, made_by: Provenance, block_sets: int) -> dict[str, object]:
     """What must be the same for parts of two processes to belong together."""
     digest = hashlib.sha256()
     for name, column in sets.columns.items():

@@ -209,7 +209,7 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
     key = reference.hex()
     numbers = np.array(todo)
 
-    def do(batch: dict[str, np.ndarray]) -> pa.Table:
+    def do(batch: Any) -> pa.Table:
         tables = []
         for place in batch["id"]:
             block = int(numbers[place])
