@@ -10,7 +10,7 @@ import numpy as np
 from finsight.backtesting.candle_arrays import candle_arrays, candle_ms
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
-from finsight.backtesting.overfitting import rules_from
+from finsight.backtesting.single import rules_from
 from finsight.backtesting.strategies import indicator_row
 from finsight.backtesting.user_strategy import resolve
 from finsight.domain.errors import InvalidInput

@@ -45,11 +45,13 @@ class Rules:
     costs: Costs = field(default_factory=Costs)
     stops: Stops = field(default_factory=Stops)
     sizing: Sizing = field(default_factory=Sizing)
+    late: int = 0
+    """Candles by which every order is delayed, to see what depends on being first."""
 
     @property
     def shift(self) -> int:
         """How many candles after its signal an order is executed."""
-        return 1 if self.execution is Execution.NEXT_OPEN else 0
+        return (1 if self.execution is Execution.NEXT_OPEN else 0) + self.late
 
 
 class Tallied(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays
 from finsight.backtesting.engine import Engine
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
-from finsight.backtesting.single import rules_of
+from finsight.backtesting.single import rules_from
 from finsight.backtesting.user_strategy import resolve
 from finsight.domain.errors import InvalidInput
 
@@ -146,21 +146,6 @@ def shuffled(candles: CandleArrays, rng: np.random.Generator) -> CandleArrays:
     columns["high"] = np.maximum(columns["high"], np.maximum(columns["open"], close))
     columns["low"] = np.minimum(columns["low"], np.minimum(columns["open"], close))
     return candles._replace(close=close, volume=volume, **columns)
-
-
-def rules_from(given: Mapping[str, Any]) -> Any:
-    """The rules among keyword arguments, as `sweep` takes them. Raises: InvalidInput."""
-    known = ("execution", "direction", "costs", "stops", "sizing")
-    for name in given:
-        if name not in known:
-            raise InvalidInput(f"there is no option '{name}'; known: {', '.join(known)}")
-    return rules_of(
-        given.get("execution", "next_open"),
-        given.get("direction", "long"),
-        given.get("costs"),
-        given.get("stops"),
-        given.get("sizing"),
-    )
 
 
 def _best_sharpe(engine: Engine, sets: ParameterSets, threads: int | None) -> float:

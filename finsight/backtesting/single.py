@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.tallies import Market, Tallies
 from finsight.backtesting.user_strategy import UserStrategy, resolve
 from finsight.domain.backtest import LookAhead, Provenance, RunResult
-from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops, one_of
+from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops, one_of, unknown
 
 TIME = pa.timestamp("ms", tz="UTC")
 
@@ -50,12 +51,14 @@ def run(
     rules = rules_of(execution, direction, costs, stops, sizing)
     values = chosen.check(parameters or {})
     recorded = Engine(arrays, chosen, rules).record(values)
+    late = Engine(arrays, chosen, replace(rules, late=1)).record(values)
     return RunResult(
         parameters=dict(values),
         statistics=one_row(recorded.tally, arrays, rules),
         trades=trade_table(recorded, arrays),
         equity=equity_table(recorded.equity, arrays),
         provenance=provenance_of(arrays, chosen, rules, values),
+        one_candle_late=one_row(late.tally, arrays, rules),
     )
 
 
@@ -73,6 +76,21 @@ def rules_of(
         costs=Costs.of(costs),
         stops=Stops.of(stops),
         sizing=Sizing.of(sizing),
+    )
+
+
+def rules_from(given: Mapping[str, Any]) -> Rules:
+    """The rules among keyword arguments, as `sweep` takes them. Raises: InvalidInput."""
+    known = ("execution", "direction", "costs", "stops", "sizing")
+    for name in given:
+        if name not in known:
+            raise InvalidInput(unknown("option", str(name), known))
+    return rules_of(
+        given.get("execution", "next_open"),
+        given.get("direction", "long"),
+        given.get("costs"),
+        given.get("stops"),
+        given.get("sizing"),
     )
 
 

@@ -72,6 +72,8 @@ class RunResult:
     trades: a row a trade: times, side (1 long, -1 short), size, prices, fees, pnl, return,
         and whether it was still open at the end (then valued at the last close).
     equity: a row a candle: `ts`, `equity` at the close, `drawdown` from the highest so far.
+    one_candle_late: the statistics had every order been executed a candle later. What is
+        gone then was never there to be earned.
     """
 
     parameters: dict[str, float]
@@ -79,6 +81,7 @@ class RunResult:
     trades: pa.Table
     equity: pa.Table
     provenance: Provenance
+    one_candle_late: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -206,3 +206,9 @@ def test_statistics_of_the_ten_candles():
     assert found["buy_and_hold_return"] == pytest.approx(0.10)
     assert found["turnover"] == pytest.approx((100 + 130 + 130) / 100)
     assert found["average_trade_days"] == pytest.approx((3 + 1) / 2 / 24)
+
+
+def test_every_run_says_what_one_candle_later_would_have_earned():
+    result = run(TEN, IN_AT_1_OUT_AT_4)
+    # In at the open of 3, 120, instead of that of 2; out at that of 6, 110.
+    assert result.one_candle_late["total_return"] == pytest.approx(110 / 120 - 1)
