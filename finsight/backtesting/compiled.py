@@ -22,20 +22,21 @@ def compiled(function: F) -> F:
     dispatcher: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
     # numba looks only at the function's own file when it judges whether the copy on disk
     # is stale. These functions call each other across files.
-    dispatcher._cache._cache_file._source_stamp = _engine_version()
+    dispatcher._cache._cache_file._source_stamp = _digest(compiled_only=True)
     compiled_function: F = dispatcher
     return compiled_function
 
 
-@cache
-def _engine_version() -> str:
-    """A digest of every file of the engine."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def engine_version() -> str:
     """The digest of the engine's own source, kept with every result: same digest, same figures."""
-    return _engine_version()[:16]
+    return _digest(compiled_only=False)[:16]
+
+
+@cache
+def _digest(compiled_only: bool) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        content = path.read_bytes()
+        if b"\n@compiled\n" in content or not compiled_only:
+            digest.update(content)
+    return digest.hexdigest()

@@ -24,6 +24,7 @@ from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.tallies import Market, Tallies
 from finsight.backtesting.user_strategy import UserStrategy, resolve
 from finsight.domain.backtest import LookAhead, Provenance, RunResult
+from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops, one_of, unknown
 
 TIME = pa.timestamp("ms", tz="UTC")
