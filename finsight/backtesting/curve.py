@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finsight.backtesting import kernel as k
-from finsight.backtesting.compiled import compiled
+from finsight.backtesting.compiled import compiled, inlined
 from finsight.backtesting.history import extremes
 
 # Rows of `curve`: the value so far and its drawdowns. GROWTH is the product of 1 + r times
@@ -14,7 +14,7 @@ BEFORE, GROWTH, PEAK, PEAK_BAR, VALLEY, FALLING, DEEPEST = 0, 1, 2, 3, 4, 5, 6
 CURVE_ROWS = 7
 
 
-@compiled
+@inlined
 def end_drawdown(i: int, curve: np.ndarray, tally: np.ndarray) -> None:
     """Count a drawdown that is over, or still goes on when the candles end at i - 1."""
     depth = curve[VALLEY] / curve[PEAK] - 1.0
@@ -27,7 +27,7 @@ def end_drawdown(i: int, curve: np.ndarray, tally: np.ndarray) -> None:
     curve[FALLING] = 0.0
 
 
-@compiled
+@inlined
 def draw(i: int, growth: float, curve: np.ndarray, tally: np.ndarray) -> None:
     """Follow the drawdowns one candle on. Reaching the old peak again ends one."""
     if growth >= curve[PEAK] or i == 0:
@@ -39,7 +39,7 @@ def draw(i: int, growth: float, curve: np.ndarray, tally: np.ndarray) -> None:
         curve[FALLING] = 1.0
 
 
-@compiled
+@inlined
 def value_candle(i: int, value: float, market: float, curve: np.ndarray, tally: np.ndarray) -> None:
     """Take in the account's value at the close of candle i."""
     before = curve[BEFORE]
@@ -93,7 +93,7 @@ def draw_stretch(
     curve[FALLING] = falling
 
 
-@compiled
+@inlined
 def hold(
     close: np.ndarray,
     market: np.ndarray,

@@ -33,6 +33,9 @@ from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
 
 TABLE_BYTES = 256 * 2**20
 _SETS_A_TASK = 32
+Asked = tuple[int, Values, Sequence[Row]]
+"""A parameter set: its row, its values and the indicator rows that it needs."""
+
 _SIZING_KINDS = {"all_in": ALL_IN, "fraction": FRACTION, "value": VALUE, "units": UNITS}
 
 
@@ -98,12 +101,12 @@ class Engine:
         failures: dict[int, str] = {}
         workers = max(1, threads or os.cpu_count() or 1)
         with ThreadPoolExecutor(workers) as pool:
-            for start, stop, needed in self._chunks(sets, table_bytes):
+            for asked, needed in self._chunks(sets, table_bytes):
                 computed = pool.map(partial(indicator_row, self.candles), needed)
                 rows = dict(zip(needed, computed, strict=True))
-                tasks = range(start, stop, _SETS_A_TASK)
-                blocks = [(low, min(low + _SETS_A_TASK, stop)) for low in tasks]
-                for failed in pool.map(partial(self._tally_block, sets, rows, table), blocks):
+                starts = range(0, len(asked), _SETS_A_TASK)
+                blocks = [asked[start : start + _SETS_A_TASK] for start in starts]
+                for failed in pool.map(partial(self._tally_block, rows, table), blocks):
                     failures |= failed
         return Tallied(table, failures)
 
@@ -131,32 +134,29 @@ class Engine:
 
     def _chunks(
         self, sets: ParameterSets, table_bytes: int
-    ) -> Iterator[tuple[int, int, list[Row]]]:
+    ) -> Iterator[tuple[list[Asked], list[Row]]]:
         """Cut the sets so that each chunk's indicator rows fit in `table_bytes`."""
         most = max(8, table_bytes // (8 * len(self.candles.close)))
-        start, needed = 0, dict.fromkeys(self.strategy.rows(sets.values(0)))
-        for row in range(1, len(sets)):
-            own = self.strategy.rows(sets.values(row))
-            if len(needed.keys() | set(own)) > most:
-                yield start, row, list(needed)
-                start, needed = row, {}
-            needed.update(dict.fromkeys(own))
-        yield start, len(sets), list(needed)
+        asked: list[Asked] = []
+        needed: dict[Row, None] = {}
+        for row, values in enumerate(sets.each()):
+            keys = self.strategy.rows(values)
+            new = [key for key in keys if key not in needed]
+            if asked and len(needed) + len(new) > most:
+                yield asked, list(needed)
+                asked, needed, new = [], {}, list(keys)
+            needed.update(dict.fromkeys(new))
+            asked.append((row, values, keys))
+        yield asked, list(needed)
 
     def _tally_block(
-        self,
-        sets: ParameterSets,
-        rows: dict[Row, np.ndarray],
-        table: np.ndarray,
-        block: tuple[int, int],
+        self, rows: dict[Row, np.ndarray], table: np.ndarray, block: Sequence[Asked]
     ) -> dict[int, str]:
         no_trades, no_equity = np.empty((0, len(TRADE_FIELDS))), np.empty(0)
         failures: dict[int, str] = {}
-        for row in range(*block):
-            values = sets.values(row)
-            needed = [rows[key] for key in self.strategy.rows(values)]
+        for row, values, keys in block:
             try:
-                events = self.events(values, needed)
+                events = self.events(values, [rows[key] for key in keys])
             except InvalidInput as exc:
                 failures[row] = str(exc)
                 continue

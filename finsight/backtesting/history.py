@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from finsight.backtesting.candle_arrays import CandleArrays, market_returns
-from finsight.backtesting.compiled import compiled
+from finsight.backtesting.compiled import inlined
 
 BLOCK = 8
 
@@ -51,7 +51,7 @@ def history(candles: CandleArrays) -> History:
     )
 
 
-@compiled
+@inlined
 def extremes(
     close: np.ndarray, highest: np.ndarray, lowest: np.ndarray, start: int, stop: int
 ) -> tuple[float, float]:

@@ -10,6 +10,9 @@ import numpy as np
 
 from finsight.backtesting.compiled import compiled
 
+ABOVE, BELOW = np.uint8(1), np.uint8(2)
+EIGHT = np.uint64(0x0101010101010101)
+
 
 @compiled
 def simple_average(x: np.ndarray, window: int) -> np.ndarray:
@@ -146,17 +149,26 @@ def mark_crossings(
     both began. (So an average that starts above has not crossed.) This is vectorbt's
     `crossed_above`. The event of candle i is put at i + shift: when it is executed.
     """
-    was_above = was_below = seen_above = seen_below = False
-    for i in range(len(a) - shift):
-        is_above, is_below = a[i] > b[i], a[i] < b[i]
-        if is_above != was_above or is_below != was_below:
-            if is_above and not was_above and seen_below:
+    n = len(a) - shift
+    sides = np.zeros((len(a) + 7) // 8 * 8, dtype=np.uint8)
+    for i in range(len(a)):  # many candles at a time, in vector registers
+        sides[i] = np.uint8(a[i] > b[i]) | np.uint8(np.uint8(a[i] < b[i]) << np.uint8(1))
+    words = sides.view(np.uint64)
+    was = seen = np.uint8(0)
+    i = 0
+    while i < n:
+        if i % 8 == 0 and was != 0 and words[i // 8] == EIGHT * np.uint64(was):
+            i += 8  # eight candles on the side where it was
+            continue
+        now = sides[i]
+        if now != was:
+            if now == ABOVE and seen & BELOW:
                 events[i + shift] |= np.uint8(above)
-            if is_below and not was_below and seen_above:
+            if now == BELOW and seen & ABOVE:
                 events[i + shift] |= np.uint8(below)
-            seen_above |= is_above
-            seen_below |= is_below
-            was_above, was_below = is_above, is_below
+            seen |= now
+            was = now
+        i += 1
 
 
 @compiled

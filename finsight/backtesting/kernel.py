@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finsight.backtesting.compiled import compiled
+from finsight.backtesting.compiled import inlined
 from finsight.backtesting.orders import (
     POSITION,
     add,
@@ -69,7 +69,7 @@ def _resolved() -> np.ndarray:
 RESOLVED = _resolved()
 
 
-@compiled
+@inlined
 def close_trade(
     i: int,
     account: np.ndarray,
@@ -120,7 +120,7 @@ def close_trade(
     account[STREAK] = streak
 
 
-@compiled
+@inlined
 def book(
     i: int,
     account: np.ndarray,
@@ -157,7 +157,7 @@ def book(
     account[SIDE] = side
 
 
-@compiled
+@inlined
 def trade(
     i: int,
     bits: int,

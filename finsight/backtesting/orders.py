@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from finsight.backtesting.compiled import compiled
+from finsight.backtesting.compiled import inlined
 
 # Rows of `account`: what is held. The rest are in kernel.py.
 CASH, POSITION, DEBT, FREE_CASH = 0, 1, 2, 3
 ACCOUNT_ROWS = 11
 
 
-@compiled
+@inlined
 def is_close(a: float, b: float) -> bool:
     """Equal up to rounding, with vectorbt's tolerances: 1e-9 relative, 1e-12 absolute."""
     if np.isinf(a) or np.isinf(b):
@@ -19,7 +19,7 @@ def is_close(a: float, b: float) -> bool:
     return a == b or abs(a - b) <= max(1e-9 * max(abs(a), abs(b)), 1e-12)
 
 
-@compiled
+@inlined
 def add(a: float, b: float) -> float:
     """a + b, where what is only rounding left over is 0."""
     if is_close(a, -b):
@@ -27,7 +27,7 @@ def add(a: float, b: float) -> float:
     return a + b
 
 
-@compiled
+@inlined
 def buy(
     account: np.ndarray,
     size: float,
@@ -72,7 +72,7 @@ def buy(
     return size, fees
 
 
-@compiled
+@inlined
 def sell(
     account: np.ndarray,
     size: float,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,15 @@ class ParameterSets:
     def values(self, row: int) -> dict[str, float]:
         """The parameters of one set."""
         return {name: float(column[row]) for name, column in self.columns.items()}
+
+    def each(self) -> Iterator[dict[str, float]]:
+        """The parameters of every set, in order."""
+        if not self.columns:
+            yield {}
+            return
+        names = list(self.columns)
+        for values in zip(*(column.tolist() for column in self.columns.values()), strict=True):
+            yield dict(zip(names, values, strict=True))
 
     def block(self, start: int, stop: int) -> ParameterSets:
         """The sets of rows `start` up to `stop`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finsight.backtesting import kernel as k
-from finsight.backtesting.compiled import compiled
+from finsight.backtesting.compiled import compiled, inlined
 from finsight.backtesting.curve import (
     BEFORE,
     CURVE_ROWS,
@@ -33,7 +33,7 @@ from finsight.backtesting.kernel import (
 from finsight.backtesting.orders import ACCOUNT_ROWS, CASH, FREE_CASH, POSITION, is_close
 
 
-@compiled
+@inlined
 def stop_price(
     side: float,
     entry: float,
@@ -85,7 +85,7 @@ def stop_price(
     return np.nan
 
 
-@compiled
+@inlined
 def next_event(events: np.ndarray, words: np.ndarray, start: int, wanted: int) -> int:
     """The first candle from `start` on with one of the bits `wanted`, or the candles' number."""
     n = len(events)
@@ -100,7 +100,7 @@ def next_event(events: np.ndarray, words: np.ndarray, start: int, wanted: int) -
     return n
 
 
-@compiled
+@inlined
 def next_stop(
     open_: np.ndarray,
     high: np.ndarray,
@@ -124,7 +124,7 @@ def next_stop(
     return stop, np.nan, extreme
 
 
-@compiled
+@inlined
 def pay_funding(account: np.ndarray, price: float, rate: float, tally: np.ndarray) -> float:
     """Charge a short position for one candle; return the cash left."""
     paid = -account[POSITION] * price * rate
