@@ -85,9 +85,10 @@ def theirs(pf) -> dict[str, float]:
     }
 
 
-def assert_the_same(strategy, **rules):
-    ours = run(WALK, strategy, STRATEGIES[strategy], **rules)
-    pf = portfolio(WALK, strategy, STRATEGIES[strategy], **rules)
+def assert_the_same(strategy, parameters=None, **rules):
+    parameters = STRATEGIES[strategy] if parameters is None else parameters
+    ours = run(WALK, strategy, parameters, **rules)
+    pf = portfolio(WALK, strategy, parameters, **rules)
     for name, value in theirs(pf).items():
         own, other = ours.statistics[name], float(value)
         # Where there is nothing to divide by, vectorbt says infinity and we say nothing.
@@ -133,6 +134,25 @@ def test_at_every_size(size):
                 costs=COSTS["fee and slippage"],
                 stops=STOPS["both stops"],
             )
+
+
+def contradicts_itself(candles, seed):
+    """Signals of all four kinds at random, often at once."""
+    drawn = np.random.default_rng(seed).random((4, len(WALK))) < 0.15
+    return tuple(side[: len(candles.close)] for side in drawn)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_signals_that_contradict_each_other(seed):
+    for direction, stops in itertools.product(DIRECTIONS, ("no stops", "both stops")):
+        found = assert_the_same(
+            contradicts_itself,
+            {"seed": seed},
+            direction=direction,
+            stops=STOPS[stops],
+            costs=COSTS["fee and slippage"],
+        )
+        assert found.statistics["trades"] > 50
 
 
 def test_the_strategies_really_trade():
