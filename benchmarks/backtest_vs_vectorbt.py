@@ -49,7 +49,7 @@ def main() -> None:
     pairs = {"fast": windows, "slow": windows}
     compare("ma_cross", table, pairs, {}, "long", ma_signals(candles, windows), 1 / 150)
     stops = {"stop_loss": 0.03, "take_profit": 0.06}
-    for name, grid, signals in others(candles, windows[::2]):
+    for name, grid, signals in others(candles, windows[::3]):
         compare(name, table, grid, stops, "both", signals, 1 / 50)
         compare(name, table, grid, {"trailing_stop": 0.04}, "short", signals, 1 / 50)
 

@@ -78,9 +78,9 @@ def sweep(
     rules = rules_of(execution, direction, costs, stops, sizing)
     sets = parameter_sets(picked, grid, sample, seed)
     blocks = tiled(sets, block_sets)
-    made_by = provenance_of(arrays, picked, rules, None, seed)
     parts = Parts(Path(out)) if out is not None else None
     if parts:
+        made_by = provenance_of(arrays, picked, rules, None, seed)
         parts.open(request_of(sets, made_by, block_sets), resume)
     done = parts.done() if parts else set()
     todo = [block for block in range(len(blocks)) if block not in done]
