@@ -44,13 +44,16 @@ def exponential_average(x: np.ndarray, span: int) -> np.ndarray:
     com = (span - 1) / 2.0
     weight = 1.0 / (1.0 + com)
     kept = 1.0 - weight
+    total = kept + weight
     seen, average = 0, np.nan
     for i in range(len(x)):
         if x[i] == x[i]:
             if seen == 0:
                 average = x[i]
             elif average != x[i]:
-                average = (kept * average + weight * x[i]) / (kept + weight)
+                average = kept * average + weight * x[i]
+                if total != 1.0:  # only where rounding says so; a division a candle is dear
+                    average /= total
             seen += 1
         if seen >= span:
             out[i] = average
