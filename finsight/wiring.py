@@ -15,11 +15,23 @@ from finsight.domain.errors import Misconfigured, StoreUnavailable
 from finsight.settings import ExchangeSettings, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from finsight.adapters.events.valkey_server import ValkeyServer
+    from finsight.domain.candle_table import CandleTable
+    from finsight.domain.timeframe import Timeframe
     from finsight.ports.clock import Clock
     from finsight.ports.events import EventBus
     from finsight.ports.forecasts import ForecastStore
     from finsight.ports.market import CandleStore, Exchange
-    from finsight.ports.models import Forecaster, ModelRegistry, SentimentModel
+    from finsight.ports.models import (
+        Forecaster,
+        ModelReference,
+        ModelRegistry,
+        SentimentModel,
+        TrainedForecaster,
+        TrainingProgress,
+    )
     from finsight.ports.news import ArticleStore, NewsSource
     from finsight.ports.state import StateStore
 
@@ -86,6 +98,13 @@ def redis_address(settings: Settings) -> str:
     return str(address["url"])
 
 
+def open_valkey_server(settings: Settings) -> ValkeyServer:
+    """The embedded event server, not started yet; its address goes to `valkey_address_file`."""
+    from finsight.adapters.events.valkey_server import ValkeyServer
+
+    return ValkeyServer(settings.valkey_address_file.parent)
+
+
 def open_event_bus(settings: Settings) -> EventBus:
     """Raises: StoreUnavailable."""
     from finsight.adapters.events.redis_streams import RedisStreamsBus
@@ -112,8 +131,10 @@ def open_model_registry(settings: Settings) -> ModelRegistry:
     return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
 
 
-def load_sentiment_model(settings: Settings) -> SentimentModel:
+def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:
     """Load, in this order: the registry's champion, the settings' model, the compact one.
+
+    `demanded` (a folder, a hub id or "compact") goes before them all.
 
     Raises: ModelUnavailable (a hub or folder that can't be read; the message says what to do).
     """
@@ -126,16 +147,59 @@ def load_sentiment_model(settings: Settings) -> SentimentModel:
         device=sentiment.device,
         threads=sentiment.threads,
         cache_folder=settings.data_dir / "models",
+        demanded=demanded,
     )
 
 
 def load_forecaster(settings: Settings, kind: str) -> Forecaster | None:
     """Load the registry's champion of `kind` ("forecaster-1h"), or None when there is none."""
+    reference = open_model_registry(settings).champion(kind)
+    return None if reference is None else read_forecaster(settings, reference)
+
+
+def naive_forecaster() -> Forecaster:
+    """The baseline, and the last resort."""
+    from finsight.adapters.models.naive_forecaster import NaiveForecaster
+
+    return NaiveForecaster()
+
+
+def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster:
+    """Load one version of a forecaster. Raises: StoreUnavailable, ModelUnavailable."""
     from finsight.adapters.models.patchtst_forecaster import PatchTstForecaster
 
-    registry = open_model_registry(settings)
-    reference = registry.champion(kind)
-    if reference is None:
-        return None
-    folder = registry.fetch(reference, settings.data_dir / "models")
+    folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
     return PatchTstForecaster.load(folder, version=reference.version)
+
+
+def prepare_forecasters() -> None:
+    """Import what reading a forecaster takes (seconds), ahead of the first one."""
+    from finsight.adapters.models.mlflow_registry import import_mlflow
+    from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
+
+    import_neuralforecast()
+    import_mlflow()
+
+
+def fit_forecaster(
+    settings: Settings,
+    timeframe: Timeframe,
+    candles: Mapping[str, CandleTable],
+    steps: int | None = None,
+    progress: TrainingProgress | None = None,
+) -> TrainedForecaster:
+    """Train a PatchTST over `candles`, by series key, as the settings say.
+
+    Raises: InvalidInput (too little unbroken history).
+    """
+    from finsight.adapters.models.patchtst_training import fit_patchtst
+
+    forecasting = settings.forecasting
+    return fit_patchtst(
+        timeframe,
+        candles,
+        input_size=forecasting.input_candles,
+        horizon=forecasting.horizon,
+        steps=steps or forecasting.train_steps,
+        progress=progress,
+    )

@@ -11,9 +11,14 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import hypothesis
 import pytest
 
 from finsight.settings import Settings
+
+# How long an example takes says nothing about it on a busy machine.
+hypothesis.settings.register_profile("finsight", deadline=None)
+hypothesis.settings.load_profile("finsight")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -53,3 +58,24 @@ def ray_cluster() -> Iterator[Any]:
 def run_async() -> Any:
     """Run a coroutine to its end in a loop of its own, for tests that are not async."""
     return asyncio.run
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one real Valkey for the session; tests want `valkey_url`."""
+    from finsight.adapters.events.valkey_server import ValkeyServer
+
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server.wait_until_it_answers()
+    server.stop()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """The address, password included, of a real Valkey that holds nothing."""
+    import redis
+
+    with redis.Redis.from_url(valkey_server) as client:
+        client.flushall()
+    return valkey_server

@@ -18,10 +18,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backtesting": {"domain", "ports"},
     "settings": {"domain"},
     "wiring": {"domain", "ports", "adapters", "settings"},
-    "actors": OUTER,
+    "actors": OUTER | {"training"},
     "deployments": OUTER,
     "training": OUTER,
 }
+# Somebody has to make the first actor; this file does nothing else.
+EXCEPTIONS = {"deployments/platform.py": {"actors"}}
 MAY_IMPORT_RAY = {"actors", "training", "deployments", "commands", "cli"}
 NOBODY_IMPORTS = {"cli", "commands"}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -45,7 +47,7 @@ def imported_modules(path: Path) -> set[str]:
 def test_imports_point_inwards(path: Path) -> None:
     room = room_of(path)
     ours = {m.split(".")[1] for m in imported_modules(path) if m.startswith("finsight.")}
-    foreign = ours - {room}
+    foreign = ours - {room} - EXCEPTIONS.get(path.relative_to(PACKAGE).as_posix(), set())
     if room in NOBODY_IMPORTS:
         return
     assert foreign <= MAY_IMPORT.get(room, set()), f"{room} may not import {foreign}"

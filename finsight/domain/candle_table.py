@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -113,11 +115,13 @@ class CandleTable:
     @property
     def ts_ms(self) -> np.ndarray:
         """Opening times as int64 UTC milliseconds, shape (rows,)."""
-        return self.arrow.column("ts").cast(pa.int64()).to_numpy()
+        times: np.ndarray = self.arrow.column("ts").cast(pa.int64()).to_numpy()
+        return times
 
     def column(self, name: str) -> np.ndarray:
         """One of open, high, low, close, volume as float64, shape (rows,). May be read-only."""
-        return self.arrow.column(name).to_numpy()
+        values: np.ndarray = self.arrow.column(name).to_numpy()
+        return values
 
     @property
     def first_opened_at(self) -> datetime | None:
@@ -158,17 +162,40 @@ class CandleTable:
 
 
 def merge(older: CandleTable, newer: CandleTable) -> CandleTable:
-    """Return the candles of both; where both have one, that of `newer`."""
+    """Return the candles of both; where both have one, that of `newer`.
+
+    Only the stretch of `older` that `newer` spans is sorted and copied.
+    """
     if not len(older) or not len(newer):
         return newer if len(newer) else older
-    if older.ts_ms[-1] < newer.ts_ms[0]:
-        return CandleTable(pa.concat_tables([older.arrow, newer.arrow]))
-    both = pa.concat_tables([older.arrow, newer.arrow])
-    ts = both.column("ts").cast(pa.int64()).to_numpy()
-    order = np.argsort(ts, kind="stable")
-    ordered = ts[order]
-    last_of_its_time = np.append(ordered[1:] != ordered[:-1], True)
-    return CandleTable(both.take(pa.array(order[last_of_its_time])))
+    ts, first, last = older.ts_ms, newer.ts_ms[0], newer.ts_ms[-1]
+    low, high = int(np.searchsorted(ts, first)), int(np.searchsorted(ts, last, side="right"))
+    spanned = newer.arrow
+    if low < high:
+        both = pa.concat_tables([older.arrow.slice(low, high - low), newer.arrow])
+        both_ts = both.column("ts").cast(pa.int64()).to_numpy()
+        order = np.argsort(both_ts, kind="stable")
+        ordered = both_ts[order]
+        last_of_its_time = np.append(ordered[1:] != ordered[:-1], True)
+        spanned = both.take(pa.array(order[last_of_its_time]))
+    return CandleTable(
+        pa.concat_tables([older.arrow.slice(0, low), spanned, older.arrow.slice(high)])
+    )
+
+
+def merge_all(oldest_first: Sequence[CandleTable]) -> CandleTable:
+    """Return the candles of all; where several have one, that of the last in the list.
+
+    Tables whose spans don't overlap are put in a row without copying.
+    """
+    tables = [table for table in oldest_first if len(table)]
+    if len(tables) < 2:
+        return tables[0] if tables else CandleTable.empty()
+    spans = [(int(table.ts_ms[0]), int(table.ts_ms[-1])) for table in tables]
+    by_time = sorted(range(len(tables)), key=lambda i: spans[i])
+    if all(spans[a][1] < spans[b][0] for a, b in pairwise(by_time)):
+        return CandleTable(pa.concat_tables([tables[i].arrow for i in by_time]))
+    return reduce(merge, tables)
 
 
 def epoch_ms(ts: np.ndarray) -> np.ndarray:

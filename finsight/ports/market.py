@@ -38,7 +38,9 @@ class Exchange(Protocol):
 
         Oldest first. Ask again from `covered.end` for the next page. An answer
         always moves forward: `covered.end > start`, unless no candle that opens
-        at or after `start` has closed yet; then `covered` is empty.
+        at or after `start` has closed yet, or the venue is seconds late with the
+        one that just has; then `covered` is empty. It may start after `start`: what
+        the venue can't give (or gave with impossible prices) is not covered.
 
         Raises:
             NotFound: the exchange does not list `series.symbol`.

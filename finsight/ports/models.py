@@ -3,7 +3,7 @@
 Models compute: their methods are plain functions that a caller runs in a thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -80,6 +80,31 @@ class Forecaster(Protocol):
         Raises: InvalidInput (too short a history, too far a horizon).
         """
         ...
+
+
+class TrainedForecaster(Forecaster, Protocol):
+    """A forecaster fresh from its training.
+
+    `metrics` compare it with naive on the last part of the candles, which it never
+    saw; `trained_until` is when that part begins.
+    """
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def params(self) -> Mapping[str, str]: ...
+
+    @property
+    def trained_until(self) -> datetime: ...
+
+    def save(self, folder: Path) -> None:
+        """Write its files into `folder`, which is made."""
+        ...
+
+
+TrainingProgress = Callable[[int, int, float], None]
+"""Told (step, steps, loss) as a training goes on."""
 
 
 class SentimentService(Protocol):

@@ -1,0 +1,79 @@
+"""Which of a model's outputs is which class, by the names its makers gave them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from finsight.domain.errors import ModelUnavailable
+from finsight.domain.sentiment import SentimentLabel
+
+_CLASSES = (SentimentLabel.NEGATIVE, SentimentLabel.NEUTRAL, SentimentLabel.POSITIVE)
+_LONGEST_WINDOW = 512
+_NAMES = {
+    "negative": SentimentLabel.NEGATIVE,
+    "neg": SentimentLabel.NEGATIVE,
+    "bearish": SentimentLabel.NEGATIVE,
+    "neutral": SentimentLabel.NEUTRAL,
+    "neu": SentimentLabel.NEUTRAL,
+    "positive": SentimentLabel.POSITIVE,
+    "pos": SentimentLabel.POSITIVE,
+    "bullish": SentimentLabel.POSITIVE,
+}
+
+
+def class_columns(model: str, id2label: Mapping[int, str]) -> tuple[int, int, int]:
+    """Return the columns of negative, neutral and positive in the model's output.
+
+    `id2label` comes from the model's config. "positive", "bullish", "POS" and the like
+    are understood; names that say nothing, such as LABEL_0, are not guessed at.
+
+    Raises:
+        ModelUnavailable: a class is missing, double, or has a name that says nothing.
+    """
+    found: dict[SentimentLabel, int] = {}
+    for column, name in id2label.items():
+        label = _NAMES.get(name.strip().lower())
+        if label is None or label in found:
+            break
+        found[label] = int(column)
+    if len(id2label) != len(_CLASSES) or len(found) != len(_CLASSES):
+        raise ModelUnavailable(
+            f"{model} names its classes {', '.join(id2label.values())}; expected one each of "
+            'negative/bearish, neutral and positive/bullish. Mend "id2label" in its config.json'
+        )
+    negative, neutral, positive = (found[label] for label in _CLASSES)
+    return negative, neutral, positive
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """What a model folder's config.json says of reading texts and naming classes.
+
+    `window` is the most tokens of one part, `padding` the id that fills up a batch,
+    `columns` are those of negative, neutral and positive in the output.
+    """
+
+    window: int
+    padding: int
+    columns: tuple[int, int, int]
+
+
+def read_classifier_config(folder: Path) -> ClassifierConfig:
+    """Raises: ModelUnavailable (not a sequence classifier whose classes are known)."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        id2label = {int(column): str(name) for column, name in config["id2label"].items()}
+        padding = int(config.get("pad_token_id") or 0)
+        positions = int(config.get("max_position_embeddings", _LONGEST_WINDOW))
+    except (OSError, ValueError, KeyError) as exc:
+        raise ModelUnavailable(
+            f"{folder} has no config.json with id2label; expected a sequence-classification "
+            "model as transformers saves it"
+        ) from exc
+    # Models whose padding isn't 0 count positions from behind it.
+    window = positions - (padding + 1 if padding else 0)
+    columns = class_columns(str(folder), id2label)
+    return ClassifierConfig(min(window, _LONGEST_WINDOW), padding, columns)

@@ -1,0 +1,170 @@
+"""Sentiment with torch: any sequence classifier of transformers, and the compact model.
+
+On a GPU the encoder runs in bfloat16, on a CPU in fp32; probabilities are always fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from finsight.adapters.models.class_labels import read_classifier_config
+from finsight.adapters.models.compact_model import (
+    NAME,
+    WINDOW,
+    CompactModel,
+    read_compact_model,
+)
+from finsight.adapters.models.text_parts import TextParts, TokenBatch
+from finsight.domain.errors import ModelUnavailable
+from finsight.domain.sentiment import SentimentScore
+
+_Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class TorchSentimentModel:
+    """Implements `ports.models.SentimentModel` over torch.
+
+    `logits` maps token ids and mask, on `device`, to one row of class scores a part.
+    """
+
+    def __init__(
+        self,
+        logits: _Logits,
+        parts: TextParts,
+        device: torch.device,
+        *,
+        columns: tuple[int, int, int],
+        name: str,
+        version: str,
+    ) -> None:
+        self._logits = logits
+        self._parts = parts
+        self._device = device
+        self._columns = columns
+        self._name = name
+        self._version = version
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, name: str, version: str, device: str, threads: int
+    ) -> TorchSentimentModel:
+        """Open a transformers folder. Raises: ModelUnavailable."""
+        config = read_classifier_config(folder)
+        place = _prepare(device, threads)
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                str(folder), dtype=_precision(place), local_files_only=True
+            )
+        except (OSError, ValueError) as exc:
+            raise ModelUnavailable(
+                f"{folder} holds no model that transformers can load: {exc}"
+            ) from exc
+        model.to(place).eval()
+
+        def logits(input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            answer: torch.Tensor = model(input_ids=input_ids, attention_mask=mask).logits
+            return answer
+
+        parts = TextParts.open(folder, config.window, config.padding)
+        return cls(logits, parts, place, columns=config.columns, name=name, version=version)
+
+    @classmethod
+    def compact(cls, *, device: str, threads: int) -> TorchSentimentModel:
+        """Open the compact model, as it runs on a GPU."""
+        compact = read_compact_model()
+        place = _prepare(device, threads)
+        return cls(
+            _CompactNetwork(compact, place),
+            TextParts.open(compact.encoder, WINDOW),
+            place,
+            columns=compact.columns,
+            name=NAME,
+            version=compact.version,
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self._parts.count_tokens(texts)
+
+    def score(self, texts: Sequence[str]) -> list[SentimentScore]:
+        return self._parts.score(
+            texts,
+            self._forward,
+            columns=self._columns,
+            model=self._name,
+            version=self._version,
+        )
+
+    def _forward(self, batches: list[TokenBatch]) -> list[np.ndarray]:
+        with torch.inference_mode():
+            # All passes are queued before the first answer is waited for.
+            answers = [
+                torch.softmax(
+                    self._logits(
+                        torch.from_numpy(batch.input_ids).to(self._device),
+                        torch.from_numpy(batch.mask).to(self._device),
+                    ).float(),
+                    dim=-1,
+                )
+                for batch in batches
+            ]
+        return [answer.cpu().numpy() for answer in answers]
+
+
+class _CompactNetwork:
+    """The compact model's encoder and head: token ids and mask to class scores."""
+
+    def __init__(self, compact: CompactModel, device: torch.device) -> None:
+        self._encoder = AutoModel.from_pretrained(
+            str(compact.encoder), dtype=_precision(device), local_files_only=True
+        )
+        self._encoder.to(device).eval()
+        self._from_layers = compact.head.from_layers
+        self._head = [
+            (
+                torch.from_numpy(layer.weight).to(device),
+                torch.from_numpy(layer.bias).to(device),
+                layer.activation == "Relu",
+            )
+            for layer in compact.head.layers
+        ]
+
+    def __call__(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        states = self._encoder(
+            input_ids=input_ids, attention_mask=mask, output_hidden_states=True
+        ).hidden_states
+        share = (mask / mask.sum(1, keepdim=True))[:, :, None]
+        features = torch.cat([(states[n].float() * share).sum(1) for n in self._from_layers], 1)
+        for weight, bias, rectified in self._head:
+            features = features @ weight + bias
+            features = nn.functional.relu(features) if rectified else features
+        return features
+
+
+def _prepare(device: str, threads: int) -> torch.device:
+    place = torch.device(device)
+    if place.type == "cpu":
+        torch.set_num_threads(threads)
+    elif not torch.cuda.is_available():
+        raise ModelUnavailable(
+            f'the sentiment model is set to run on "{device}", and torch sees no such device here; '
+            'set FINSIGHT_SENTIMENT__DEVICE to "cpu" or "auto"'
+        )
+    return place
+
+
+def _precision(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "cpu" else torch.bfloat16

