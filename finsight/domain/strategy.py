@@ -161,7 +161,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that nobody knows, with the nearest one that somebody does."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    meant = f"; did you mean '{near[0]}'?" if near else ""
+    meant = f"; did you mean '{near[0]}'?" if near else "."
     return f"there is no {what} '{name}'{meant} Known: {', '.join(names)}"
 
 
