@@ -11,6 +11,7 @@ import typer
 from finsight.commands.backtest_options import (
     CandleFile,
     Parameters,
+    Report,
     SeriesNamed,
     Since,
     StrategyNamed,
@@ -19,7 +20,7 @@ from finsight.commands.backtest_options import (
     asked_parameters,
     let_import_from_here,
 )
-from finsight.commands.backtest_output import print_list, print_record
+from finsight.commands.backtest_output import check_out, print_list, print_record
 from finsight.commands.operating import AsJson
 from finsight.commands.show import console, print_json
 from finsight.domain.backtest_record import differing_figures
@@ -89,13 +90,20 @@ def list_backtests(
         console.print("no backtest was kept yet")
 
 
-def show(backtest_id: BacktestId, as_json: AsJson = False) -> None:
+def show(backtest_id: BacktestId, as_json: AsJson = False, report: Report = None) -> None:
     """Show one backtest again, with what made it.
 
     Example: finsight backtest show bt-1a2b3c4d
     """
     store = open_backtest_store(Settings.load())
+    check_out(report, (".html",))
     record = asyncio.run(store.get(backtest_id))
+    if report is not None:
+        from finsight.services.backtest_report import report_page
+
+        all_tables = {name: asyncio.run(store.table(record.id, name)) for name in record.tables}
+        page = report_page(record, all_tables, asyncio.run(store.candles(record.id)))
+        report.write_text(page)
     if as_json:
         print_json(record.model_dump(mode="json"))
         return

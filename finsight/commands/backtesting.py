@@ -266,7 +266,7 @@ def carried_out(
         TextColumn("{task.percentage:>3.0f} % {task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(request.strategy, total=None, rate="")
 
         def tell(done: Done) -> None:
