@@ -58,7 +58,7 @@ def carry_out(
         return _run(request, candles)
     if request.kind == "sweep":
         return _sweep(request, candles, progress, parts, resume)
-    return _walk_forward(request, candles)
+    return _walk_forward(request, candles, progress)
 
 
 def _run(request: BacktestRequest, candles: CandleTable) -> Outcome:
@@ -104,7 +104,7 @@ def _sweep(
     return Outcome(plain(figures), tables, _checked(provenance, candles, best.parameters))
 
 
-def _walk_forward(request: BacktestRequest, candles: CandleTable) -> Outcome:
+def _walk_forward(request: BacktestRequest, candles: CandleTable, progress: Tell | None) -> Outcome:
     if request.folds is None:
         raise InvalidInput("a walk-forward needs to know how many candles to train and test on")
     found = walk_forward(
@@ -115,6 +115,7 @@ def _walk_forward(request: BacktestRequest, candles: CandleTable) -> Outcome:
         **request.rules,
         sample=request.sample,
         seed=request.seed,
+        progress=progress,
     )
     times = found.equity.column("ts")
     judged = candles.between(times[0].as_py(), times[-1].as_py() + _INSTANT)

@@ -105,9 +105,12 @@ def resolve(strategy: str | Callable[..., Any] | Strategy) -> Strategy:
         )
     module_name, _, function_name = strategy.partition(":")
     try:
+        # A stranger's module may raise anything while it is read.
         module = importlib.import_module(module_name)
-    except ImportError as exc:
-        raise InvalidInput(f"the module of '{strategy}' can't be imported: {exc}") from exc
+    except Exception as exc:
+        raise InvalidInput(
+            f"the module of '{strategy}' can't be imported: {type(exc).__name__}: {exc}"
+        ) from exc
     function = getattr(module, function_name, None)
     if not callable(function):
         raise InvalidInput(f"the module {module_name} has no function '{function_name}'")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from finsight.backtesting.blocks import Meter, Progress
 from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays, part
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import LONG_EXIT, SHORT_EXIT
@@ -57,6 +58,7 @@ def walk_forward(
     sample: int | None = None,
     seed: int = 0,
     threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> WalkForwardResult:
     """Optimise on `train` candles, judge on the next `test`, roll on by `test`; all in candles.
 
@@ -82,6 +84,7 @@ def walk_forward(
     first, last = cut[0].test_from, cut[-1].test_to
     events = np.zeros(last - first, dtype=np.uint8)
     rows: list[dict[str, Any]] = []
+    meter = Meter(len(sets) * len(cut), 0, progress)
     for fold in cut:
         best, in_sample = _choose(arrays, chosen, rules, sets, fold, metric, threads)
         values = sets.values(best)
@@ -90,6 +93,7 @@ def walk_forward(
         judged = part(arrays, fold.test_from, fold.test_to)
         out = one_row(Engine(judged, chosen, rules).record_events(signals).tally, judged, rules)
         rows.append(_row(arrays, fold, values, metric, in_sample, out))
+        meter.add(len(sets))
     stretch = part(arrays, first, last)
     recorded = Engine(stretch, chosen, rules).record_events(events)
     table = pa.Table.from_pylist(rows)

@@ -74,7 +74,7 @@ StopLoss = Annotated[float | None, typer.Option(help="Leave at this loss: 0.05 i
 TakeProfit = Annotated[float | None, typer.Option(help="Leave at this profit.")]
 TrailingStop = Annotated[float | None, typer.Option(help="Leave this far below the best price.")]
 Sample = Annotated[int | None, typer.Option(help="Try only so many sets, picked at random.")]
-Seed = Annotated[int, typer.Option(help="Of whatever is random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of whatever is random.")]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -36,6 +36,14 @@ def knows_tomorrow(candles):
     rises = np.append(candles.close[1:] > candles.close[:-1], False)
     return rises, ~rises
 """
+A_DIVIDER = """
+import numpy as np
+
+def every(candles, days):
+    hours = 24 // days
+    at = np.arange(len(candles.close)) // hours
+    return at % 2 == 0, at % 2 == 1
+"""
 Backtest = Callable[..., str]
 
 
@@ -200,6 +208,47 @@ def test_a_strategy_that_knows_tomorrow_is_caught(
     assert "it reads close too early" in backtest("check", *file, *oracle, code=1)
     assert "FOUND, these figures are worthless" in backtest("run", *file, *oracle)
     assert "no look-ahead" in backtest("check", *file)
+
+
+def test_sets_that_fail_are_counted_and_the_others_go_on(
+    backtest: Backtest,
+    file: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "my_divider.py").write_text(A_DIVIDER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    mine = ("--strategy", "my_divider:every", "--grid", "days=0:3")
+    rows = tmp_path / "rows.parquet"
+    printed = backtest("sweep", *file, *mine, "--shuffles", "0", "--out", str(rows))
+    assert "4 sets tried, 0 ruled out by the strategy, 1 failed" in printed
+    errors = pq.read_table(rows).column("error").to_pylist()
+    assert "ZeroDivisionError" in errors[0]
+    assert errors[1:] == [None] * 3
+    (tmp_path / "my_typo.py").write_text("def broken(:")
+    with pytest.raises(InvalidInput, match="can't be imported: SyntaxError"):
+        backtest("check", *file, "--strategy", "my_typo:broken")
+
+
+def test_a_sweep_in_which_nothing_traded_names_no_winner(
+    backtest: Backtest, file: tuple[str, ...]
+) -> None:
+    printed = backtest("sweep", *file, "--grid", "slow=5000:5002")
+    assert "no parameter set has a Sharpe ratio: none of them traded" in printed
+    assert "nothing to judge" in printed
+    assert backtest("rerun", first_id(printed)).endswith(": the same\n")
+
+
+def test_a_sweep_goes_on_from_the_blocks_it_kept(
+    backtest: Backtest, file: tuple[str, ...], tmp_path: Path
+) -> None:
+    asked = ("sweep", *file, *SMALL_GRID, "--shuffles", "0", "--parts", str(tmp_path / "parts"))
+    first = json.loads(backtest(*asked, "--json"))
+    again = json.loads(backtest(*asked, "--resume", "--json"))
+    assert again["figures"] == first["figures"]
+    with pytest.raises(InvalidInput):
+        backtest(*asked, "--resume", "--fee", "0.01")
 
 
 def test_the_list_has_the_newest_first(backtest: Backtest, file: tuple[str, ...]) -> None:
