@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from finsight.domain.backtest_record import BacktestRecord
 from finsight.domain.candle_table import CandleTable
+from finsight.domain.timeframe import from_ms
+from finsight.services.backtest_pictures import line_chart, parameter_map, price_with_trades
 from finsight.services.backtest_words import FIRST, doubts, title_of, told, what_made_it
 
-_WIDTH, _HEIGHT, _MARGIN = 900, 260, 60
-_MOST_POINTS = 1_500
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; color: #222 }
 table { border-collapse: collapse } td, th { padding: 2px 12px 2px 0; text-align: right }
@@ -39,6 +38,13 @@ def report_page(
     ]
     if "equity" in tables:
         parts += _pictures(tables["equity"], candles)
+        ts, trades = tables["equity"].column("ts").cast(pa.int64()).to_numpy(), tables["trades"]
+        seen = candles.between(from_ms(int(ts[0])), from_ms(int(ts[-1]) + 1))
+        parts.append(f"<h2>Trades on the price</h2>{price_with_trades(seen, trades)}")
+    if "sets" in tables:
+        picture = parameter_map(tables["sets"], record.figures["parameters"] or {})
+        if picture:
+            parts.append(f"<h2>Sharpe ratio by parameters</h2>{picture}")
     parts.append(f"<h2>Statistics</h2>{_statistics(record)}")
     made_by = record.provenance
     parts.append(
@@ -61,50 +67,11 @@ def _pictures(equity: pa.Table, candles: CandleTable) -> list[str]:
     times = ts.astype("datetime64[ms]")
     return [
         "<h2>Equity against buy and hold</h2>"
-        + _chart(times, [("strategy", "#1a56db", value / value[0]), ("held", "#999", held)]),
+        + line_chart(times, [("strategy", "#1a56db", value / value[0]), ("held", "#999", held)]),
         "<h2>Drawdown</h2>"
-        + _chart(times, [("strategy", "#b00020", equity.column("drawdown").to_numpy())]),
+        + line_chart(times, [("strategy", "#b00020", equity.column("drawdown").to_numpy())]),
         "<h2>Returns by month</h2>" + _months(times, value, held),
     ]
-
-
-def _chart(times: np.ndarray, lines: Sequence[tuple[str, str, np.ndarray]]) -> str:
-    low = min(float(values.min()) for _, _, values in lines)
-    high = max(float(values.max()) for _, _, values in lines)
-    span = (high - low) or 1.0
-    drawn = []
-    for place, (name, colour, values) in enumerate(lines):
-        rows = _extremes(values)
-        across = _MARGIN + (_WIDTH - _MARGIN) * rows / max(1, len(values) - 1)
-        down = _HEIGHT * (1 - (values[rows] - low) / span)
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
-        drawn.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="1.3" points="{points}"/>'
-            f'<text x="{_MARGIN + 10 + 90 * place}" y="14" style="fill:{colour}">{name}</text>'
-        )
-    for level in np.linspace(low, high, 5):
-        y = _HEIGHT * (1 - (level - low) / span)
-        drawn.append(
-            f'<line x1="{_MARGIN}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eee"/>'
-            f'<text x="0" y="{y + 4:.1f}">{level:.3g}</text>'
-        )
-    first, last = str(times[0])[:10], str(times[-1])[:10]
-    drawn.append(
-        f'<text x="{_MARGIN}" y="{_HEIGHT + 20}">{first}</text>'
-        f'<text x="{_WIDTH - 70}" y="{_HEIGHT + 20}">{last}</text>'
-    )
-    return f'<svg viewBox="0 -10 {_WIDTH} {_HEIGHT + 40}">{"".join(drawn)}</svg>'
-
-
-def _extremes(values: np.ndarray) -> np.ndarray:
-    """Rows to draw: of each stretch the lowest and the highest, so that no dip is lost."""
-    if len(values) <= _MOST_POINTS:
-        return np.arange(len(values))
-    edges = np.linspace(0, len(values), _MOST_POINTS // 2 + 1).astype(int)
-    rows = {0, len(values) - 1}
-    for low, high in pairwise(edges):
-        rows |= {low + int(values[low:high].argmin()), low + int(values[low:high].argmax())}
-    return np.array(sorted(rows))
 
 
 def _months(times: np.ndarray, value: np.ndarray, held: np.ndarray) -> str:

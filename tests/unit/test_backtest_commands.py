@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -265,7 +266,12 @@ def test_the_page_stands_alone_and_says_the_doubts(
     page, again = tmp_path / "page.html", tmp_path / "again.html"
     printed = backtest("sweep", *file, *SMALL_GRID, "--shuffles", "5", "--report", str(page))
     text = page.read_text()
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 4
+    assert text.count("<circle") == 2 * int(re.findall(r"^ trades +(\d+)", printed, re.M)[0])
+    assert len(re.findall(r'<rect [^>]*fill="rgb', text)) == 10
+    assert text.count('stroke="#000"') == 1
+    for picture in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(picture)
     for said in ("deflated Sharpe", "Returns by month", "2025-09", "buy and hold"):
         assert said in text
     assert not re.search(r"(src|href)=|<script|@import|url\(", text)
