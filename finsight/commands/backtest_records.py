@@ -21,6 +21,7 @@ from finsight.commands.backtest_options import (
     let_import_from_here,
 )
 from finsight.commands.backtest_output import check_out, print_list, print_record
+from finsight.commands.backtest_work import carried_out
 from finsight.commands.operating import AsJson
 from finsight.commands.show import console, print_json
 from finsight.domain.backtest_record import differing_figures
@@ -126,8 +127,6 @@ def rerun(backtest_id: BacktestId, as_json: AsJson = False) -> None:
 
     Example: finsight backtest rerun bt-1a2b3c4d
     """
-    from finsight.commands.backtesting import carried_out
-
     settings = Settings.load()
     store = open_backtest_store(settings)
     before = asyncio.run(store.get(backtest_id))

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from finsight.commands.backtest_options import (
-    AskedCandles,
     CandleFile,
     ExecutedAt,
     Fee,
@@ -38,14 +33,13 @@ from finsight.commands.backtest_options import (
     asked_parameters,
     asked_request,
 )
-from finsight.commands.backtest_output import check_out, print_record, write_out
+from finsight.commands.backtest_output import check_out
+from finsight.commands.backtest_records import register as register_records
+from finsight.commands.backtest_work import carry_out_and_keep, on_ray
 from finsight.commands.operating import AsJson
-from finsight.commands.show import console, errors, print_json
-from finsight.domain.backtest_record import BacktestRecord, BacktestRequest, Folds, Luck
-from finsight.domain.candle_table import CandleTable
+from finsight.domain.backtest_record import Folds, Luck
 from finsight.domain.errors import InvalidInput
 from finsight.settings import Settings
-from finsight.wiring import open_backtest_store, open_clock
 
 backtest = typer.Typer(help="Test strategies on past candles.", no_args_is_help=True)
 _TABLE_ENDINGS = (".parquet", ".csv", ".json")
@@ -53,9 +47,7 @@ _TABLE_ENDINGS = (".parquet", ".csv", ".json")
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to `app`."""
-    from finsight.commands import backtest_records
-
-    backtest_records.register(backtest)
+    register_records(backtest)
     app.add_typer(backtest, name="backtest")
 
 
@@ -126,6 +118,10 @@ def sweep(
         Path | None, typer.Option(metavar="FOLDER", help="Keep each block as soon as it is done.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the blocks in --parts.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Spread over a Ray cluster: auto, or its address."),
+    ] = None,
     as_json: AsJson = False,
     out: Out = None,
     report: Report = None,
@@ -155,7 +151,8 @@ def sweep(
         seed=seed,
         luck=Luck(sets=luck_sets, shuffles=shuffles),
     )
-    carry_out_and_keep(settings, request, asked, as_json, out, report, parts, resume)
+    with on_ray(ray):
+        carry_out_and_keep(settings, request, asked, as_json, out, report, parts, resume)
 
 
 @backtest.command("walk-forward")
@@ -217,72 +214,6 @@ def walk_forward(
         ),
     )
     carry_out_and_keep(settings, request, asked, as_json, out, report)
-
-
-def carry_out_and_keep(
-    settings: Settings,
-    request: BacktestRequest,
-    asked: AskedCandles,
-    as_json: bool,
-    out: Path | None,
-    report: Path | None,
-    parts: Path | None = None,
-    resume: bool = False,
-) -> None:
-    """Do it, keep it, show it. Raises: InvalidInput, StoreUnavailable."""
-    record, tables = carried_out(settings, request, asked.candles, parts, resume)
-    store = open_backtest_store(settings)
-    asyncio.run(store.save(record, tables, asked.candles))
-    record = asyncio.run(store.get(record.id))
-    if out is not None:
-        write_out(out, record, tables)
-    if report is not None:
-        from finsight.services.backtest_report import report_page
-
-        report.write_text(report_page(record, tables, asked.candles))
-    if as_json:
-        print_json(record.model_dump(mode="json"))
-        return
-    print_record(record, tables)
-    for note in asked.notes:
-        console.print(f"note             {note}", markup=False, soft_wrap=True)
-    console.print(f"\nkept: finsight backtest show {record.id}", markup=False)
-
-
-def carried_out(
-    settings: Settings,
-    request: BacktestRequest,
-    candles: CandleTable,
-    parts: Path | None = None,
-    resume: bool = False,
-) -> tuple[BacktestRecord, dict[str, pa.Table]]:
-    """Do what was asked for, and tell on the way how far it is. Raises: InvalidInput."""
-    from finsight.backtesting.blocks import Progress as Done
-    from finsight.backtesting.requested import carry_out
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} % {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(request.strategy, total=None, rate="")
-
-        def tell(done: Done) -> None:
-            left = "" if done.left_s is None else f", {done.left_s:,.0f} s left"
-            rate = f"{done.done:,} of {done.total:,} sets, {done.sets_per_s:,.0f}/s{left}"
-            bar.update(task, total=done.total, completed=done.done, rate=rate)
-
-        outcome = carry_out(request, candles, tell, parts, resume)
-    record = BacktestRecord(
-        id=f"bt-{uuid.uuid4().hex[:8]}",
-        made_at=open_clock(settings).now(),
-        request=request,
-        provenance=outcome.provenance,
-        figures=outcome.figures,
-    )
-    return record, outcome.tables
 
 
 def _stops(

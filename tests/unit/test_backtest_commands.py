@@ -332,6 +332,13 @@ def test_a_mistake_is_named_and_nothing_is_kept(
     assert "no backtest was kept yet" in backtest("list")
 
 
+def test_a_cluster_that_does_not_answer_is_said_at_once(
+    backtest: Backtest, file: tuple[str, ...]
+) -> None:
+    with pytest.raises(FinSightError, match=r"no Ray cluster answers at --ray 127\.0\.0\.1:1"):
+        backtest("sweep", *file, *SMALL_GRID, "--ray", "127.0.0.1:1")
+
+
 def test_candles_that_cannot_be_had_are_named(backtest: Backtest, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.parquet"
     pq.write_table(pa.table({"ts": [1], "price": [2.0]}), wrong)
