@@ -31,13 +31,13 @@ def line_chart(
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
         drawn.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="1.3" points="{points}"/>'
-            f'<text x="{_MARGIN + 10 + 90 * place}" y="14" style="fill:{colour}">{name}</text>'
+            f'<text x="{_MARGIN + 10 + 90 * place}" y="-4" style="fill:{colour}">{name}</text>'
         )
     for level in np.linspace(low, high, 5):
         y = _HEIGHT * (1 - (level - low) / span)
         drawn.append(
             f'<line x1="{_MARGIN}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eee"/>'
-            f'<text x="0" y="{y + 4:.1f}">{level:.3g}</text>'
+            f'<text x="0" y="{y + 4:.1f}">{_level(level)}</text>'
         )
     first, last = str(times[0])[:10], str(times[-1])[:10]
     drawn.append(
@@ -45,7 +45,11 @@ def line_chart(
         f'<text x="{_WIDTH - 70}" y="{_HEIGHT + 20}">{last}</text>'
     )
     drawn.append(over)
-    return f'<svg viewBox="0 -10 {_WIDTH} {_HEIGHT + 40}">{"".join(drawn)}</svg>'
+    return f'<svg viewBox="0 -18 {_WIDTH} {_HEIGHT + 48}">{"".join(drawn)}</svg>'
+
+
+def _level(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 def _extremes(values: np.ndarray) -> np.ndarray:
