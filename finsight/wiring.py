@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.domain.candle_table import CandleTable
     from finsight.domain.timeframe import Timeframe
+    from finsight.ports.backtests import BacktestStore
     from finsight.ports.clock import Clock
     from finsight.ports.events import EventBus
     from finsight.ports.forecasts import ForecastStore
@@ -57,6 +58,12 @@ def open_candle_store(settings: Settings) -> CandleStore:
     return ParquetCandleStore(
         open_folder(settings.candles_url or str(settings.data_dir / "candles"))
     )
+
+
+def open_backtest_store(settings: Settings) -> BacktestStore:
+    from finsight.adapters.backtests.parquet_backtests import ParquetBacktestStore
+
+    return ParquetBacktestStore(settings.data_dir / "backtests")
 
 
 def open_news_source(settings: Settings, feed: NewsFeed) -> NewsSource:

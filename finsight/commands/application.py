@@ -6,6 +6,7 @@ import typer
 
 from finsight.commands import (
     ask,
+    backtesting,
     collecting,
     operating,
     settings_reference,
@@ -22,5 +23,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (starting, operating, collecting, ask, training, settings_reference):
+for group in (starting, operating, collecting, ask, backtesting, training, settings_reference):
     group.register(app)

@@ -150,7 +150,7 @@ def _deploy(schema: ServeDeploySchema) -> None:
         client.deploy_apps(schema, _blocking=False)
         _wait_until_running()
     except RayError as exc:
-        raise FinSightError(f"Ray could not start the application: {_last_line(exc)}") from exc
+        raise FinSightError(f"Ray could not start the application: {last_line(exc)}") from exc
     _wait_until_answering(f"http://{host}:{port}")
 
 
@@ -178,7 +178,7 @@ def _start_ray() -> str | None:
 
     address = os.environ.get("RAY_ADDRESS")
     if address is not None:
-        _refuse_unreachable(address)
+        refuse_unreachable(address, f"RAY_ADDRESS={address}")
     own: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     try:
         context = ray.init(
@@ -191,20 +191,20 @@ def _start_ray() -> str | None:
         )
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray"
-        raise FinSightError(f"{where} can't be joined: {_last_line(exc)}") from exc
+        raise FinSightError(f"{where} can't be joined: {last_line(exc)}") from exc
     url = context.dashboard_url
     return f"http://{url}" if url else None
 
 
-def _refuse_unreachable(address: str) -> None:
-    """Ray itself would try for minutes. Raises: FinSightError."""
+def refuse_unreachable(address: str, said: str) -> None:
+    """Ray itself would try for minutes. `said`: how it was asked for. Raises: FinSightError."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not host or not port.isdecimal():
         return  # "auto" and the like: Ray knows where to look
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as exc:
-        raise FinSightError(f"no Ray cluster answers at RAY_ADDRESS={address}: {exc}") from exc
+        raise FinSightError(f"no Ray cluster answers at {said}: {exc}") from exc
 
 
 def _wait_until_running() -> None:
@@ -216,7 +216,7 @@ def _wait_until_running() -> None:
         if application is not None and application.status == "RUNNING":
             return
         if application is not None and application.status == "DEPLOY_FAILED":
-            raise Misconfigured(f"the application did not start: {_last_line(application.message)}")
+            raise Misconfigured(f"the application did not start: {last_line(application.message)}")
         if time.monotonic() > deadline:
             raise FinSightError(f"the application is not up after {START_LIMIT_S:.0f} s")
         time.sleep(0.2)
@@ -229,7 +229,7 @@ def _wrong_parts(error: ValidationError) -> str:
     )
 
 
-def _last_line(message: object) -> str:
+def last_line(message: object) -> str:
     """What a remote traceback comes down to."""
     return str(message).strip().splitlines()[-1].strip()
 

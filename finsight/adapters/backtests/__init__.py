@@ -1,0 +1,1 @@
+"""Backtests that were kept."""

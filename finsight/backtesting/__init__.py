@@ -1,0 +1,16 @@
+"""Testing strategies over years of candles: fast, in little memory, and honest about luck."""
+
+from finsight.backtesting.look_ahead import check
+from finsight.backtesting.overfitting import permutation_test, probability_of_overfitting
+from finsight.backtesting.single import run
+from finsight.backtesting.sweep import sweep
+from finsight.backtesting.walk_forward import walk_forward
+
+__all__ = [
+    "check",
+    "permutation_test",
+    "probability_of_overfitting",
+    "run",
+    "sweep",
+    "walk_forward",
+]

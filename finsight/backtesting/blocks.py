@@ -1,0 +1,161 @@
+"""A sweep cut into blocks: in what order, kept where, taken up again how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finsight.backtesting.parameter_sets import ParameterSets
+from finsight.domain.backtest import Provenance
+from finsight.domain.errors import InvalidInput, StoreUnavailable
+
+BLOCK_SETS = 4_096
+ROW = "__row"
+"""The column that says which set of the grid a row of a part is."""
+
+
+class Progress(NamedTuple):
+    """How far a sweep is. left_s is None before the first block is done."""
+
+    done: int
+    total: int
+    sets_per_s: float
+    left_s: float | None
+
+
+def tiled(sets: ParameterSets, block_sets: int = BLOCK_SETS) -> list[np.ndarray]:
+    """Cut the sets into blocks of rows that share indicators.
+
+    In the grid's own order a block of two parameters would need one value of the first and
+    every value of the second. A tile of neighbours needs few of both, and so little memory.
+    """
+    if block_sets < 1:
+        raise InvalidInput(f"a block needs at least one parameter set, not {block_sets}")
+    places = [np.unique(c, return_inverse=True)[1] for c in sets.columns.values()]
+    varied = [place for place in places if place.size and place.max() > 0]
+    if len(varied) < 2 or len(sets) <= block_sets:
+        order = np.arange(len(sets))
+    else:
+        side = max(1, math.ceil(block_sets ** (1 / len(varied))))
+        order = np.lexsort([place // side for place in reversed(varied)])
+    return [order[low : low + block_sets] for low in range(0, len(order), block_sets)]
+
+
+def chosen(sets: ParameterSets, rows: np.ndarray) -> ParameterSets:
+    """The sets of these rows."""
+    return ParameterSets({name: column[rows] for name, column in sets.columns.items()}, 0)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folder that a sweep's blocks are kept in, a Parquet file each.
+
+    A part is written beside its place and then renamed: it is there whole or not at all,
+    whenever the process is killed.
+    """
+
+    folder: Path
+
+    def open(self, request: dict[str, object], resume: bool) -> None:
+        """Begin, or take up again, the sweep that `request` describes.
+
+        Raises:
+            InvalidInput: the folder holds another sweep, or this one and nobody said resume.
+            StoreUnavailable: the folder can't be written.
+        """
+        manifest = self.folder / "sweep.json"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if manifest.exists():
+                if not resume:
+                    raise InvalidInput(
+                        f"{self.folder} already holds a sweep: resume it, or name another folder"
+                    )
+                if json.loads(manifest.read_text()) != request:
+                    raise InvalidInput(
+                        f"{self.folder} holds another sweep (other candles, grid, rules or "
+                        "engine); resume needs the same request"
+                    )
+            else:
+                _write_whole(manifest, json.dumps(request, indent=1).encode())
+        except OSError as exc:
+            raise StoreUnavailable(f"{self.folder} can't be written: {exc}") from exc
+
+    def done(self) -> set[int]:
+        """The blocks that are there already."""
+        return {int(path.stem.split("-")[1]) for path in self.folder.glob("part-*.parquet")}
+
+    def keep(self, block: int, table: pa.Table) -> None:
+        """Keep a block. Raises: StoreUnavailable."""
+        path = self.folder / f"part-{block:06d}.parquet"
+        try:
+            beside = path.with_suffix(".writing")
+            pq.write_table(table, beside, compression="zstd")
+            beside.replace(path)
+        except OSError as exc:
+            raise StoreUnavailable(f"{path} can't be written: {exc}") from exc
+
+    def read(self) -> Iterator[pa.Table]:
+        """Every block."""
+        for path in sorted(self.folder.glob("part-*.parquet")):
+            yield pq.read_table(path)
+
+
+def in_order(parts: list[pa.Table]) -> pa.Table:
+    """Put the blocks' rows back into the grid's order."""
+    whole = pa.concat_tables(parts, promote_options="default")
+    order = np.argsort(whole.column(ROW).to_numpy(), kind="stable")
+    table = whole.drop_columns([ROW]).take(pa.array(order)).combine_chunks()
+    if "error" in table.column_names:  # last, whichever block had the first
+        table = table.drop_columns(["error"]).append_column("error", table.column("error"))
+    return table
+
+
+def request_of(sets: ParameterSets, made_by: Provenance, block_sets: int) -> dict[str, object]:
+    """What must be the same for parts of two processes to belong together."""
+    digest = hashlib.sha256()
+    for name, column in sets.columns.items():
+        digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+    return {
+        "sets": len(sets),
+        "block_sets": block_sets,
+        "grid": digest.hexdigest(),
+        "made_by": made_by.model_dump(mode="json", exclude={"look_ahead"}),
+    }
+
+
+class Meter:
+    """Counts sets that are done and tells somebody, at most every half second."""
+
+    def __init__(self, total: int, done: int, tell: Callable[[Progress], None] | None) -> None:
+        self._total, self._done, self._before = total, done, done
+        self._tell = tell
+        self._began = time.monotonic()
+        self._told = 0.0
+
+    def add(self, sets: int) -> None:
+        """`sets` more are done."""
+        self._done += sets
+        now = time.monotonic()
+        if self._tell is None or (now - self._told < 0.5 and self._done < self._total):
+            return
+        self._told = now
+        rate = (self._done - self._before) / max(now - self._began, 1e-9)
+        left = (self._total - self._done) / rate if rate > 0 else None
+        self._tell(Progress(self._done, self._total, rate, left))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    beside = path.with_suffix(".writing")
+    beside.write_bytes(content)
+    beside.replace(path)

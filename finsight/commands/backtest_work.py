@@ -1,0 +1,118 @@
+"""Doing a backtest that was asked for: progress on the way, then kept, written and shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from finsight.commands.backtest_options import AskedCandles
+from finsight.commands.backtest_output import print_record, write_out
+from finsight.commands.local_platform import last_line, refuse_unreachable
+from finsight.commands.show import console, errors, print_json
+from finsight.domain.backtest_record import BacktestRecord, BacktestRequest
+from finsight.domain.candle_table import CandleTable
+from finsight.domain.errors import FinSightError
+from finsight.settings import Settings
+from finsight.wiring import open_backtest_store, open_clock
+
+
+def carry_out_and_keep(
+    settings: Settings,
+    request: BacktestRequest,
+    asked: AskedCandles,
+    as_json: bool,
+    out: Path | None,
+    report: Path | None,
+    parts: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Do it, keep it, show it. Raises: InvalidInput, StoreUnavailable."""
+    record, tables = carried_out(settings, request, asked.candles, parts, resume)
+    store = open_backtest_store(settings)
+    asyncio.run(store.save(record, tables, asked.candles))
+    record = asyncio.run(store.get(record.id))
+    if out is not None:
+        write_out(out, record, tables)
+    if report is not None:
+        from finsight.services.backtest_report import report_page
+
+        report.write_text(report_page(record, tables, asked.candles))
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+        return
+    print_record(record, tables)
+    for note in asked.notes:
+        console.print(f"note             {note}", markup=False, soft_wrap=True)
+    console.print(f"\nkept: finsight backtest show {record.id}", markup=False)
+
+
+def carried_out(
+    settings: Settings,
+    request: BacktestRequest,
+    candles: CandleTable,
+    parts: Path | None = None,
+    resume: bool = False,
+) -> tuple[BacktestRecord, dict[str, pa.Table]]:
+    """Do what was asked for, and tell on the way how far it is. Raises: InvalidInput."""
+    from finsight.backtesting.blocks import Progress as Done
+    from finsight.backtesting.requested import carry_out
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} % {task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(request.strategy, total=None, rate="")
+
+        def tell(done: Done) -> None:
+            left = "" if done.left_s is None else f", {done.left_s:,.0f} s left"
+            rate = f"{done.done:,} of {done.total:,} sets, {done.sets_per_s:,.0f}/s{left}"
+            bar.update(task, total=done.total, completed=done.done, rate=rate)
+
+        outcome = carry_out(request, candles, tell, parts, resume)
+    record = BacktestRecord(
+        id=f"bt-{uuid.uuid4().hex[:8]}",
+        made_at=open_clock(settings).now(),
+        request=request,
+        provenance=outcome.provenance,
+        figures=outcome.figures,
+    )
+    return record, outcome.tables
+
+
+@contextmanager
+def on_ray(address: str | None) -> Iterator[None]:
+    """Connect to a running Ray cluster for a while: a sweep in here spreads over it.
+
+    A process that is connected already stays so, and None connects to nothing.
+
+    Raises: FinSightError (no cluster answers there).
+    """
+    if address is None:
+        yield
+        return
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    refuse_unreachable(address, f"--ray {address}")
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:
+        raise FinSightError(
+            f"the Ray cluster at {address} can't be joined: {last_line(exc)}"
+        ) from exc
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,117 @@
+"""A backtest that somebody asked for, and what is kept of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finsight.domain.backtest import Provenance
+from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
+from finsight.domain.timeframe import UtcDatetime
+
+Kind = Literal["run", "sweep", "walk-forward"]
+
+
+class Luck(BaseModel):
+    """How hard a sweep tries to find out whether its winner is luck.
+
+    sets: parameter sets that the two slow figures look at, a sample of the grid.
+    shuffles: histories in another order, each searched again; 0 leaves the test out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sets: int = Field(default=500, ge=2, le=5_000)
+    shuffles: int = Field(default=39, ge=0, le=10_000)
+
+
+class Folds(BaseModel):
+    """How a walk-forward is cut; lengths in candles, as `backtesting.walk_forward` takes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: int
+    test: int
+    purge: int = 0
+    embargo: int = 0
+    anchored: bool = False
+    metric: str = "sharpe"
+
+
+class BacktestRequest(BaseModel):
+    """Everything that decides a backtest's figures, but for the candles and the code.
+
+    source: where the candles came from, in words. parameters: of a run. grid: of a sweep
+    or a walk-forward, each parameter's values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    source: str
+    strategy: str
+    parameters: dict[str, float] = {}
+    grid: dict[str, tuple[float, ...]] = {}
+    execution: Execution = Execution.NEXT_OPEN
+    direction: Direction = Direction.LONG
+    costs: Costs = Costs()
+    stops: Stops = Stops()
+    sizing: Sizing = Sizing()
+    sample: int | None = None
+    seed: int = 0
+    luck: Luck = Luck()
+    folds: Folds | None = None
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """How orders are executed and paid for, as the engine's functions take it."""
+        return {
+            "execution": self.execution,
+            "direction": self.direction,
+            "costs": self.costs,
+            "stops": self.stops,
+            "sizing": self.sizing,
+        }
+
+
+class BacktestRecord(BaseModel):
+    """A backtest as it is kept: what was asked, what made it, its figures.
+
+    figures: plain JSON; a statistic that is not defined is null. Which names there are
+    depends on the kind; all have `statistics`, `buy_and_hold` and `one_candle_late`.
+    tables: the names of the tables kept beside it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    made_at: UtcDatetime
+    request: BacktestRequest
+    provenance: Provenance
+    figures: dict[str, Any]
+    tables: tuple[str, ...] = ()
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it: what is not a finite number is null."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def differing_figures(before: Any, after: Any, path: str = "") -> list[str]:
+    """The names of the figures that are not the same to the bit, as `statistics.sharpe`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [*before, *(name for name in after if name not in before)]
+        inner = (
+            differing_figures(before.get(name), after.get(name), f"{path}.{name}") for name in names
+        )
+        return [name for names_inside in inner for name in names_inside]
+    return [] if before == after else [path.lstrip(".")]

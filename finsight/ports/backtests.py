@@ -1,0 +1,38 @@
+"""What FinSight needs of anything that keeps backtests."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import pyarrow as pa
+
+from finsight.domain.backtest_record import BacktestRecord
+from finsight.domain.candle_table import CandleTable
+
+
+class BacktestStore(Protocol):
+    """Keeps backtests by id, with their tables and the candles they saw.
+
+    All methods raise `StoreUnavailable`; those that take an id, `NotFound`.
+    """
+
+    async def save(
+        self, record: BacktestRecord, tables: Mapping[str, pa.Table], candles: CandleTable
+    ) -> None:
+        """Keep a backtest, whole or not at all. Candles that several saw are kept once."""
+        ...
+
+    async def get(self, backtest_id: str) -> BacktestRecord:
+        """Return one backtest; the message of `NotFound` suggests the nearest id."""
+        ...
+
+    async def table(self, backtest_id: str, name: str) -> pa.Table:
+        """Return one of its tables, to the bit as it was saved."""
+        ...
+
+    async def candles(self, backtest_id: str) -> CandleTable:
+        """Return the candles it saw."""
+        ...
+
+    async def recent(self, limit: int) -> list[BacktestRecord]:
+        """Return backtests, newest first."""
+        ...
