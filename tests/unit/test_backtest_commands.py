@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from finsight import cli
 from finsight.backtesting import run as run_backtest
+from finsight.commands.application import app
 from finsight.domain.backtest import metadata_of
 from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
@@ -55,7 +55,7 @@ def backtest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backtest:
     monkeypatch.setenv("COLUMNS", "160")
 
     def run_command(*arguments: str, code: int = 0) -> str:
-        outcome = CliRunner().invoke(cli.app, ["backtest", *arguments])
+        outcome = CliRunner().invoke(app, ["backtest", *arguments])
         if isinstance(outcome.exception, FinSightError):
             raise outcome.exception
         assert outcome.exit_code == code, (outcome.output, outcome.exception)
