@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as vendor_logging
 
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.labelled_texts import CLASSES
@@ -32,6 +36,21 @@ def base_location(base: str) -> str:
     return str(get_model_path())
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the reports that transformers writes on a head that is new on purpose."""
+    reports, bars = logging.getLogger("transformers"), vendor_logging.is_progress_bar_enabled()
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    vendor_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.setLevel(level)
+        if bars:
+            vendor_logging.enable_progress_bar()
+
+
 def open_tokenizer(base: str) -> Any:
     """Raises: ModelUnavailable (says which base can't be read, and what to do)."""
     try:
@@ -51,15 +70,16 @@ def open_network(base: str, lora_rank: int | None, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     names = dict(enumerate(map(str, CLASSES)))
     try:
-        network: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            base_location(base),
-            num_labels=len(CLASSES),
-            id2label=names,
-            label2id={name: number for number, name in names.items()},
-            ignore_mismatched_sizes=True,
-            # A head trained on other classes is replaced; its weights fit nothing here.
-            dtype=torch.float32,
-        )
+        with _quietly():
+            network: nn.Module = AutoModelForSequenceClassification.from_pretrained(
+                base_location(base),
+                num_labels=len(CLASSES),
+                id2label=names,
+                label2id={name: number for number, name in names.items()},
+                # A head trained on other classes is replaced; its weights fit nothing here.
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+            )
     except (OSError, ValueError) as exc:
         raise ModelUnavailable(_unreadable(base)) from exc
     return network if lora_rank is None else _with_adapters(network, lora_rank)
@@ -115,7 +135,8 @@ def save_classifier(
     if lora_rank is not None:
         network.save_pretrained(folder / ADAPTERS_FOLDER)
         network = network.merge_and_unload()
-    network.save_pretrained(folder)
+    with _quietly():
+        network.save_pretrained(folder)
     open_tokenizer(base).save_pretrained(folder)
 
 

@@ -90,7 +90,9 @@ def _run(settings: Settings, splits: Splits, recipe: SentimentRecipe, workers: i
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"recipe": recipe},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers),
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=available.get("GPU", 0) >= workers
+        ),
         run_config=RunConfig(
             name=f"sentiment-{open_clock(settings).now():%Y%m%d-%H%M%S}-{os.getpid()}",
             storage_path=str(settings.data_dir / "training"),

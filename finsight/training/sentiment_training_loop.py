@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,8 @@ def train_worker(config: dict[str, Any]) -> None:
     """
     recipe: SentimentRecipe = config["recipe"]
     torch.set_num_threads(recipe.threads)
+    # One line an epoch is ours; Ray's own three lines a report would bury it.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     train = _collect(ray.train.get_dataset_shard("train"))
     valid = _collect(ray.train.get_dataset_shard("valid"))
     session = _Session(recipe, train)

@@ -46,7 +46,7 @@ def test_labels_are_read_by_their_usual_names(raw: list[str], expected: list[str
 
 
 def test_numbers_that_mean_another_class_in_every_data_set_are_not_guessed() -> None:
-    with pytest.raises(InvalidInput, match="differs from data set to data set.*--labels"):
+    with pytest.raises(InvalidInput, match=r"differs from data set to data set.*--labels"):
         read_labels(["0", "1", "2"])
     order = parse_label_order("negative,positive,neutral")
     assert read_labels(["0", "1", "2"], order) == [NEGATIVE, POSITIVE, NEUTRAL]
@@ -97,5 +97,5 @@ def test_one_class_only_is_refused() -> None:
 
 
 def test_too_few_texts_are_refused_with_their_counts() -> None:
-    with pytest.raises(InvalidInput, match="3 negative, 3 neutral, 3 positive.*at least 8"):
+    with pytest.raises(InvalidInput, match=r"3 negative, 3 neutral, 3 positive.*at least 8"):
         split(texts(4))

@@ -18,7 +18,9 @@ ROWS = [("Coin rises,\nsays report", "positive"), ("Coin falls", "negative")]
 def a_file(folder: Path, kind: str) -> Path:
     path = folder / f"news.{kind}"
     if kind == "csv":
-        path.write_text('id,Sentence,LABEL\n1,"Coin rises,\nsays report",positive\n2,Coin falls,bearish\n')
+        path.write_text(
+            'id,Sentence,LABEL\n1,"Coin rises,\nsays report",positive\n2,Coin falls,bearish\n'
+        )
     elif kind == "jsonl":
         rows = [{"headline": text, "sentiment": label} for text, label in ROWS]
         path.write_text("\n".join(json.dumps(row) for row in rows))

@@ -11,9 +11,7 @@ NEGATIVE, NEUTRAL, POSITIVE = CLASSES
 
 def test_the_measures_of_a_small_case_are_those_worked_out_by_hand() -> None:
     labels = [NEGATIVE, NEGATIVE, NEUTRAL, POSITIVE]
-    probabilities = np.array(
-        [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
-    )
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
     quality = judge_sentiment(labels, probabilities)
     assert quality.accuracy == 0.75
     assert quality.confusion == ((1, 1, 0), (0, 1, 0), (0, 0, 1))
