@@ -42,13 +42,13 @@ def _quietly() -> Iterator[None]:
     reports, bars = logging.getLogger("transformers"), vendor_logging.is_progress_bar_enabled()
     level = reports.level
     reports.setLevel(logging.ERROR)
-    vendor_logging.disable_progress_bar()
+    vendor_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         reports.setLevel(level)
         if bars:
-            vendor_logging.enable_progress_bar()
+            vendor_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def open_tokenizer(base: str) -> Any:

@@ -42,16 +42,14 @@ def read_compact_model() -> CompactModel:
     """Read the head that comes with the package, and find the encoder."""
     with safe_open(ADAPTERS_FILE, "np") as file:
         version = file.metadata()["version"]
-        pooler, classifier = (
-            DenseLayer(
-                file.get_tensor(f"{name}.weight").T.astype(np.float32),
-                file.get_tensor(f"{name}.bias").astype(np.float32),
-                activation,
-            )
-            for name, activation in (("pooler.dense", "Tanh"), ("classifier", None))
-        )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    pooler, classifier = (
+        (tensors[f"{name}.weight"].T.astype(np.float32), tensors[f"{name}.bias"].astype(np.float32))
+        for name in ("pooler.dense", "classifier")
+    )
+    head = ClassifierHead((DenseLayer(*pooler, "Tanh"), DenseLayer(*classifier)))
     encoder = Path(get_model_path())
-    return CompactModel(encoder, ADAPTERS_FILE, ClassifierHead((pooler, classifier)), version)
+    return CompactModel(encoder, ADAPTERS_FILE, head, version)
 
 
 def merge_adapters(weights: Mapping[str, np.ndarray], adapters: Path) -> dict[str, np.ndarray]:
