@@ -19,12 +19,16 @@ from transformers import (
     TextClassificationPipeline,
     pipeline,
 )
+from transformers.utils import logging
 
 from finsight.adapters.models.compact_model import merge_adapters, read_compact_model
 
 
 def peer_pipeline() -> TextClassificationPipeline:
     """`transformers.pipeline` over the same encoder, adapters and head, in fp32 on the CPU."""
+    # It would say at length which weights are new.
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
     compact = read_compact_model()
     folder = str(compact.encoder)
     model = BertForSequenceClassification.from_pretrained(folder, num_labels=3)

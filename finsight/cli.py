@@ -1,33 +1,12 @@
-"""The `finsight` command: every verb, its help and its examples."""
+"""Where the `finsight` command begins, and how it ends."""
 
 from __future__ import annotations
 
 import sys
 
-import typer
+from finsight.domain.errors import FinSightError, InvalidInput, Misconfigured, NotFound
 
-from finsight.commands import (
-    ask,
-    collecting,
-    operating,
-    settings_reference,
-    starting,
-    training,
-)
-from finsight.commands.show import errors
-from finsight.domain.errors import FinSightError, InvalidInput
-
-app = typer.Typer(
-    name="finsight",
-    help="Watches crypto markets and reads their news, on your own machines.\n\n"
-    "Start with `finsight demo`: the whole platform on recorded real data, offline.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-for group in (starting, operating, collecting, ask, training, settings_reference):
-    group.register(app)
+FAILED, CALLERS_MISTAKE, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
@@ -36,13 +15,26 @@ def main() -> None:
     Exit codes: 0 done; 1 it failed; 2 the caller's mistake; 130 stopped by Ctrl-C.
     """
     try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
+    # Imported here, for it takes a second, and Ctrl-C may come in it.
+    from finsight.commands.application import app
+    from finsight.commands.show import print_error
+
+    try:
         app()
     except FinSightError as exc:
-        errors.print(f"[bold red]{type(exc).__name__}[/]: {exc}", soft_wrap=True)
-        sys.exit(2 if isinstance(exc, InvalidInput) else 1)
-    except KeyboardInterrupt:
-        errors.print("stopped")
-        sys.exit(130)
+        print_error(type(exc).__name__, str(exc))
+        is_callers = isinstance(exc, InvalidInput | NotFound | Misconfigured)
+        sys.exit(CALLERS_MISTAKE if is_callers else FAILED)
+    except OSError as exc:
+        # A folder that can't be written, a full disk: said by the system well enough.
+        print_error("Failed", str(exc))
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ serve_config.yaml, the default here.
 
 from __future__ import annotations
 
+import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from finsight.domain.collector import CollectedSeries, NewsFeed
 from finsight.domain.errors import Misconfigured
@@ -80,7 +87,12 @@ class Settings(BaseSettings):
     """Everything that can be set. Plain values only, so that it crosses processes."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FINSIGHT_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="FINSIGHT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        # A wrong value may be a password: it is not to be in any log.
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(
@@ -148,8 +160,13 @@ class Settings(BaseSettings):
         Raises:
             Misconfigured: names each wrong setting and what was expected.
         """
+        if from_file is not None and not isinstance(from_file, dict):
+            raise Misconfigured("wrong settings: `args` must be a table of settings")
+        _refuse_misspelt_variables(cls)
         try:
             return cls(**(from_file or {}))
+        except SettingsError as exc:
+            raise Misconfigured(f"wrong settings: {exc}; lists and tables are JSON there") from exc
         except ValidationError as exc:
             lines = [
                 f"{'.'.join(str(part) for part in error['loc']) or 'settings'}: {error['msg']}"
@@ -161,3 +178,19 @@ class Settings(BaseSettings):
     def valkey_address_file(self) -> Path:
         """Where the embedded Valkey writes its address, readable by its user alone."""
         return self.data_dir / "valkey" / "address.json"
+
+
+def _refuse_misspelt_variables(settings: type[Settings]) -> None:
+    """A name that is misspelt would else be as if it had not been set.
+
+    Names that resemble none are let be: Kubernetes gives every container addresses
+    such as FINSIGHT_SERVICE_HOST.
+
+    Raises: Misconfigured.
+    """
+    known = {f"FINSIGHT_{name.upper()}" for name in settings.model_fields}
+    for variable in os.environ:
+        name = variable.upper().partition("__")[0]
+        meant = get_close_matches(name, known, n=1, cutoff=0.9)
+        if name not in known and meant:
+            raise Misconfigured(f"there is no setting {variable}; did you mean {meant[0]}?")

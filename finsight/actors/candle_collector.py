@@ -87,6 +87,10 @@ class CandleCollector:
         """Return those of this exchange, oldest first. Raises: StoreUnavailable."""
         return await (await self._ports()).queue.all()
 
+    async def cancel_backfill(self, backfill_id: str) -> Backfill:
+        """Stop one; what it stored stays. Raises: NotFound, StoreUnavailable."""
+        return await (await self._ports()).queue.cancel(backfill_id)
+
     async def exchange_symbols(self) -> list[str]:
         """Return what the exchange lists. Raises: as `Exchange.symbols`."""
         return await (await self._ports()).exchange.symbols()

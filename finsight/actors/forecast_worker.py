@@ -18,11 +18,18 @@ from ray.exceptions import RayError, RayTaskError
 from finsight import wiring
 from finsight.actors.served_forecasts import ServedForecasts
 from finsight.domain.candle import Series
-from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable, NotFound
+from finsight.domain.errors import (
+    FinSightError,
+    InvalidInput,
+    ModelUnavailable,
+    NotFound,
+    SourceUnavailable,
+    StoreUnavailable,
+)
 from finsight.domain.health import PartHealth, PartState
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.events import Delivery, EventBus
-from finsight.ports.models import ForecastInput, ForecastService, ModelReference
+from finsight.ports.models import ForecastInput, ModelReference
 from finsight.services.forecast_scoring import ForecastScoring
 from finsight.services.forecasting import Forecasting, newest_closed
 from finsight.services.walk_forward import walk_forward
@@ -36,6 +43,8 @@ _LOOK_S = 3.0
 _LAGGARDS_S = 60.0
 _SERVED_WITHIN_S = 60.0
 _AFTER_FAILED_TRAINING_S = 120.0
+_AGAIN_S = 5.0
+_WILL_PASS = (ModelUnavailable, StoreUnavailable, SourceUnavailable)
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +53,7 @@ class _Ports:
     """What the worker works with, opened together."""
 
     bus: EventBus
-    served: ForecastService
+    served: ServedForecasts
     live: Forecasting
     backdated: Forecasting
     scoring: ForecastScoring
@@ -54,9 +63,10 @@ class ForecastWorker:
     """Keeps a forecast at the newest candle of every series, and its record.
 
     Two tasks. One takes `CandlesCollected`: it scores what is due and forecasts again,
-    unless the candles are old (a backfill under way). The other looks after the models:
-    it trains a first one where a timeframe has none and the series have caught up, and
-    gives each new champion fresh forecasts and a record over its held-out part.
+    unless the candles are old (a backfill under way). What the forecaster or a store that
+    is down keeps it from is put off, however long that lasts. The other looks after the
+    models: it trains a first one where a timeframe has none and the series have caught
+    up, and gives each new champion fresh forecasts and a record over its held-out part.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -135,20 +145,25 @@ class ForecastWorker:
                 pause_s = min(2 * pause_s, 15.0)
 
     async def _take_events(self, ports: _Ports) -> None:
-        deliveries = await ports.bus.receive(GROUP, FORECAST_WORKER, _KINDS, 64, wait_s=2.0)
         by_series: dict[Series, list[Delivery]] = {}
-        for delivery in deliveries:
+        for delivery in await ports.bus.receive(GROUP, FORECAST_WORKER, _KINDS, 64, wait_s=2.0):
             if delivery.event.kind == "CandlesCollected":
                 by_series.setdefault(delivery.event.series, []).append(delivery)
-        for series, told in by_series.items():
-            try:
-                await self._candles_came(ports, series)
-            except FinSightError as exc:
-                self._problems[series.key] = f"{series}: {exc}"
-                for delivery in told:
-                    await ports.bus.fail(GROUP, delivery, str(exc))
-            else:
+        # Together, so that the forecaster answers them as one batch.
+        came = [self._candles_came(ports, series) for series in by_series]
+        outcomes = await asyncio.gather(*came, return_exceptions=True)
+        for (series, told), outcome in zip(by_series.items(), outcomes, strict=True):
+            if outcome is None:
                 self._problems.pop(series.key, None)
+            elif isinstance(outcome, FinSightError):
+                self._problems[series.key] = f"{series}: {outcome}"
+            else:
+                raise outcome
+            if isinstance(outcome, _WILL_PASS):
+                for delivery in told:
+                    await ports.bus.put_off(GROUP, delivery, _AGAIN_S * random.uniform(0.5, 1.5))
+            else:
+                # Done, or of no use to try again: the series' next candle may change it.
                 await ports.bus.acknowledge(GROUP, [delivery.id for delivery in told])
 
     async def _candles_came(self, ports: _Ports, series: Series) -> None:
@@ -241,33 +256,27 @@ class ForecastWorker:
         trained_until = champion.tags.get("trained_until")
         if trained_until is None:
             return
+        trained_at = champion.tags.get("trained_at", self._clock.now().isoformat())
         for series in known:
             errors = await self._forecasts.errors(series, None)
-            if not any(
-                (error.model, error.model_version) == _name_of(champion) for error in errors
-            ):
-                await walk_forward(
-                    series,
-                    datetime.fromisoformat(trained_until),
-                    self._settings.forecasting.horizon,
-                    ports.backdated,
-                    ports.scoring,
-                    self._clock,
-                )
+            own = (e for e in errors if (e.model, e.model_version) == _name_of(champion))
+            await walk_forward(
+                series,
+                datetime.fromisoformat(trained_until),
+                datetime.fromisoformat(trained_at),
+                self._settings.forecasting.horizon,
+                ports.backdated,
+                ports.scoring,
+                had={error.origin for error in own},
+            )
 
     async def _until_served(self, ports: _Ports, series: Series, champion: ModelReference) -> None:
         """Return when the deployment answers with `champion`. Raises: ModelUnavailable."""
-        give_up = time.monotonic() + _SERVED_WITHIN_S
         newest = newest_closed(series.timeframe, self._clock.now())
         start = newest - 3 * self._settings.forecasting.input_candles * series.timeframe.duration
         candles = await self._candles.read(series, start, newest)
         request = ForecastInput(series, np.array(candles.column("close")), 1)
-        while time.monotonic() < give_up:
-            answer = await ports.served.forecast(request)
-            if (answer.model, answer.model_version) == _name_of(champion):
-                return
-            await asyncio.sleep(1.0)
-        raise ModelUnavailable(f"{champion.kind} {champion.version} is not being served yet")
+        await ports.served.until_answered_by(_name_of(champion), request, _SERVED_WITHIN_S)
 
 
 def _name_of(champion: ModelReference) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from datetime import datetime
 from finsight import wiring
 from finsight.actors.served_sentiment import ServedSentiment
 from finsight.domain.errors import FinSightError
-from finsight.domain.events import ArticleCollected
 from finsight.domain.health import PartHealth, PartState
 from finsight.ports.events import Delivery, EventBus
 from finsight.services.sentiment_scoring import BATCH, Scoring, SentimentScoring
@@ -30,8 +29,8 @@ class SentimentWorker:
 
     An announcement is acknowledged once the score is stored, so a worker that dies
     leaves its announcements to the next one. While the model, the bus or the store is
-    down it waits, longer each time, and goes on by itself. Now and then it looks for
-    articles without a score, whose announcement was lost.
+    down it waits, longer each time, and goes on by itself. At the start and now and then
+    it looks for what got lost: articles without a score, and scores not announced.
     """
 
     def __init__(self, settings: Settings, number: int) -> None:
@@ -95,6 +94,7 @@ class SentimentWorker:
                 if deliveries:
                     await self._handle(deliveries, scoring, bus)
                 if loop.time() >= sweep_at:
+                    await scoring.announce_pending()
                     self._note(await scoring.sweep_unscored(_SWEEP_AT_ONCE))
                     sweep_at = loop.time() + _SWEEP_EVERY_S
                 self._trouble = None
@@ -105,23 +105,13 @@ class SentimentWorker:
         self, deliveries: list[Delivery], scoring: SentimentScoring, bus: EventBus
     ) -> None:
         """Score what was delivered; acknowledge what is stored, and say what can't be scored."""
-        first = [d for d in deliveries if d.attempt == 1]
-        tried_before = [d for d in deliveries if d.attempt > 1]
-        for group, again in ((first, False), (tried_before, True)):
-            ids = [d.event.article_id for d in group if isinstance(d.event, ArticleCollected)]
-            done = await scoring.score(ids, again=again)
-            self._note(done)
-            for delivery in group:
-                event = delivery.event
-                refusal = (
-                    done.refused.get(event.article_id)
-                    if isinstance(event, ArticleCollected)
-                    else None
-                )
-                if refusal is not None:
-                    await bus.fail(GROUP, delivery, refusal)
-                else:
-                    await bus.acknowledge(GROUP, [delivery.id])
+        ids = {d.id: d.event.article_id for d in deliveries if d.event.kind == "ArticleCollected"}
+        done = await scoring.score(list(ids.values()))
+        self._note(done)
+        refused = [d for d in deliveries if ids.get(d.id) in done.refused]
+        await bus.acknowledge(GROUP, [d.id for d in deliveries if d not in refused])
+        for delivery in refused:
+            await bus.fail(GROUP, delivery, done.refused[ids[delivery.id]])
 
     def _note(self, done: Scoring) -> None:
         if done.scored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from ray import serve
@@ -41,3 +42,18 @@ class ServedForecasts:
             self._handle = None
             raise ModelUnavailable("the forecaster is not answering; it may be starting") from exc
         return answer
+
+    async def until_answered_by(
+        self, model: tuple[str, str], request: ForecastInput, within_s: float
+    ) -> None:
+        """Return when `request` is answered by that model, a name and a version.
+
+        Raises: ModelUnavailable (another one answers still).
+        """
+        give_up = time.monotonic() + within_s
+        while time.monotonic() < give_up:
+            answer = await self.forecast(request)
+            if (answer.model, answer.model_version) == model:
+                return
+            await asyncio.sleep(1.0)
+        raise ModelUnavailable(f"{' '.join(model)} is not being served yet")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from finsight.commands.api_client import ApiClient
 from finsight.commands.operating import AsJson
-from finsight.commands.show import console, errors, print_json, print_table
+from finsight.commands.show import coloured, console, errors, print_json, print_table
+from finsight.commands.which_series import named_series
 from finsight.domain.errors import InvalidInput
+from finsight.domain.sentiment import MAX_TEXT_CHARACTERS
 from finsight.settings import Settings
 
+_TEXTS_A_REQUEST = 256
 _LABEL_COLOURS = {"positive": "green", "neutral": "default", "negative": "red"}
 
 
@@ -38,10 +42,18 @@ def sentiment(
         texts = [line.strip() for line in sys.stdin if line.strip()]
     if not texts or not all(text.strip() for text in texts):
         raise InvalidInput('there is no text to score; try: finsight sentiment "Bitcoin rises"')
+    longest = max(len(text) for text in texts)
+    if longest > MAX_TEXT_CHARACTERS:
+        raise InvalidInput(
+            f"a text has {longest:,} characters; at most {MAX_TEXT_CHARACTERS:,} are scored: "
+            "split it, or give one text a line on stdin"
+        )
+    # An argument that isn't UTF-8 arrives with half characters in it.
+    texts = [text.encode(errors="replace").decode() for text in texts]
     settings = Settings.load()
     with ApiClient(settings.api_url) as api:
         if api.is_running():
-            scores = api.post("/v1/sentiment/score", {"texts": texts})["scores"]
+            scores = [score for part in _parts(texts) for score in _scored_there(api, part)]
         else:
             scores = _scored_here(settings, texts)
     if as_json:
@@ -49,7 +61,7 @@ def sentiment(
         return
     rows = [
         (
-            f"[{_LABEL_COLOURS[score['label']]}]{score['label']}[/]",
+            coloured(score["label"], _LABEL_COLOURS[score["label"]]),
             f"{score['score']:+.2f}",
             f"{score['negative']:.2f}",
             f"{score['neutral']:.2f}",
@@ -73,7 +85,8 @@ def predict(
 
     Example: finsight predict binance BTC/USDT 1h --horizon 24
     """
-    asked = {"exchange": exchange, "symbol": symbol, "timeframe": timeframe, "horizon": horizon}
+    series = named_series(exchange, symbol, timeframe)
+    asked = {**series.model_dump(mode="json"), "horizon": horizon}
     with ApiClient(Settings.load().api_url) as api:
         answer = api.post("/v1/predictions", asked)
     if as_json:
@@ -103,6 +116,16 @@ def price(value: float) -> str:
     if value >= 10_000:
         return f"{value:,.0f}"
     return f"{value:,.2f}" if value >= 100 else f"{value:.6g}"
+
+
+def _parts(texts: list[str]) -> Iterator[list[str]]:
+    for first in range(0, len(texts), _TEXTS_A_REQUEST):
+        yield texts[first : first + _TEXTS_A_REQUEST]
+
+
+def _scored_there(api: ApiClient, texts: list[str]) -> list[dict[str, Any]]:
+    scores: list[dict[str, Any]] = api.post("/v1/sentiment/score", {"texts": texts})["scores"]
+    return scores
 
 
 def _scored_here(settings: Settings, texts: list[str]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -19,10 +19,10 @@ from finsight.commands.local_platform import (
 )
 from finsight.commands.operating import AsJson
 from finsight.commands.show import console, errors, print_json, print_table
+from finsight.commands.which_series import named_moment, named_series
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries, NewsFeed
-from finsight.domain.errors import FinSightError, InvalidInput
-from finsight.domain.timeframe import Timeframe
+from finsight.domain.errors import FinSightError, InvalidInput, NotFound
 from finsight.services.candle_collection import CandleCollection, Collected, CollectionProgress
 from finsight.services.retrying import Retrying
 from finsight.settings import Settings
@@ -35,7 +35,6 @@ from finsight.wiring import (
 )
 
 _ATTEMPTS = 5
-_DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,10 +71,10 @@ def backfill(
     symbol: Annotated[str, typer.Argument(help="The symbol, such as BTC/USDT.")],
     timeframe: Annotated[str, typer.Argument(help="How long a candle lasts, such as 1h.")],
     since: Annotated[
-        datetime | None, typer.Option(formats=_DATE_FORMATS, help="From when, in UTC.")
+        str | None, typer.Option(metavar="DATE", help="From when: 2024-01-01, in UTC.")
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_DATE_FORMATS, help="Until when, in UTC; else now.")
+        str | None, typer.Option(metavar="DATE", help="Until when, in UTC; else now.")
     ] = None,
     gaps: Annotated[
         bool, typer.Option(help="Fetch only the holes inside what was collected.")
@@ -93,11 +92,10 @@ def backfill(
 
         finsight backfill binance BTC/USDT 1h --gaps
     """
-    series = _series(exchange, symbol, timeframe)
+    series = named_series(exchange, symbol, timeframe)
     if since is None and not gaps:
         raise InvalidInput("say from when with --since 2024-01-01, or fill holes with --gaps")
-    start = since.replace(tzinfo=UTC) if since else None
-    end = until.replace(tzinfo=UTC) if until else None
+    start, end = named_moment("--since", since), named_moment("--until", until)
     if start is not None and end is not None and start >= end:
         raise InvalidInput(f"--since {start:%Y-%m-%d %H:%M} is not before --until")
     settings = Settings.load()
@@ -111,19 +109,7 @@ def backfill(
         return
     console.print(f"{result['candles']:,} candles of {series} stored")
     for note in result["notes"]:
-        console.print(f"[yellow]{note}[/]")
-
-
-def _series(exchange: str, symbol: str, timeframe: str) -> Series:
-    if timeframe not in list(Timeframe):
-        known = ", ".join(Timeframe)
-        raise InvalidInput(f"'{timeframe}' is not a timeframe; known are {known}")
-    try:
-        return Series(exchange=exchange, symbol=symbol, timeframe=Timeframe(timeframe))
-    except ValueError as exc:
-        raise InvalidInput(
-            f"'{exchange} {symbol}' does not name a series; expected, say, binance BTC/USDT"
-        ) from exc
+        console.print(note, style="yellow", markup=False)
 
 
 async def _backfill_here(
@@ -151,9 +137,11 @@ async def _backfill_here(
                 progress.update(task, completed=at.done, rate=rate)
 
             def say(trouble: FinSightError) -> None:
-                progress.console.print(f"[yellow]{trouble}; trying again[/]")
+                progress.console.print(f"{trouble}; trying again", style="yellow", markup=False)
 
             if gaps:
+                if not await collection.store.coverage(series):
+                    raise NotFound(f"nothing was fetched of {series} yet, so it has no gaps")
                 done = await collection.fill_gaps(series, start, end, show, say)
             else:
                 assert start is not None
@@ -183,7 +171,7 @@ def _backfill_there(
             time.sleep(0.5)
     if state["state"] != "done":
         raise FinSightError(f"the backfill {state['state']}: {state['error'] or ''}")
-    return {"series": series.key, "candles": state["candles"], "notes": []}
+    return {"series": series.key, "candles": state["candles"], "notes": state["notes"]}
 
 
 async def _collect_all(settings: Settings) -> list[dict[str, Any]]:

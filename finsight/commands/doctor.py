@@ -119,7 +119,7 @@ def _http_port(settings: Settings) -> Finding:
     with socket.socket() as probe:
         probe.settimeout(2)
         if probe.connect_ex((host, port)) != 0:
-            return Finding("HTTP port", "ok", f"{port} is free")
+            return Finding("HTTP port", "ok", f"port {port} is free")
     try:
         answer = httpx.get(f"{settings.api_url}/healthz", timeout=5, trust_env=False)
         if answer.status_code == 200:
@@ -127,7 +127,7 @@ def _http_port(settings: Settings) -> Finding:
     except httpx.HTTPError:
         pass  # somebody listens there and doesn't speak as FinSight does: said below
     mend = "stop what listens there, or choose another port with `finsight up --port`"
-    return Finding("HTTP port", "failed", f"{port} is taken by something else", mend)
+    return Finding("HTTP port", "failed", f"port {port} is taken by something else", mend)
 
 
 def _event_server(settings: Settings) -> Finding:
@@ -156,6 +156,9 @@ def _sentiment_model(settings: Settings) -> Finding:
         return Finding("Sentiment model", "ok", "the compact model in the package")
     if Path(configured).is_dir():
         return Finding("Sentiment model", "ok", f"folder {configured}")
+    if configured.startswith((".", "/", "~")):
+        mend = "name a folder that is there, or unset FINSIGHT_SENTIMENT__MODEL"
+        return Finding("Sentiment model", "failed", f"there is no folder {configured}", mend)
     mend = "the first start downloads it from the model hub; on a closed network name a folder"
     return Finding("Sentiment model", "warning", f"{configured} is not a folder here", mend)
 

@@ -10,14 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from pydantic import ValidationError
 
 from finsight.commands.api_client import ApiClient
+from finsight.commands.stopping import end_on_signals, no_process_left
 from finsight.domain.errors import FinSightError, Misconfigured
 from finsight.settings import APP_NAME, NAMESPACE
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeDeploySchema
 
 START_LIMIT_S = 180.0
 
@@ -61,9 +66,15 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from exc
     except yaml.YAMLError as exc:
         raise Misconfigured(f"{path} is not valid YAML: {exc}") from exc
-    names = [app.get("name") for app in (config or {}).get("applications", [])]
-    if APP_NAME not in names:
-        raise Misconfigured(f"{path} names no application `{APP_NAME}`; found: {names}")
+    except UnicodeDecodeError as exc:
+        raise Misconfigured(f"{path} is not a text file") from exc
+    applications = config.get("applications") if isinstance(config, dict) else None
+    named = [app for app in applications or () if isinstance(app, dict) and "name" in app]
+    if APP_NAME not in [app["name"] for app in named]:
+        found = ", ".join(str(app["name"]) for app in named) or "none"
+        raise Misconfigured(
+            f"{path} is no config of ours: it names no application `{APP_NAME}` (found: {found})"
+        )
     return dict(config)
 
 
@@ -85,35 +96,62 @@ def running_platform(
         Misconfigured: the port is taken, or the application can't be built.
     """
     http = config.setdefault("http_options", {})
+    if not isinstance(http, dict):
+        raise Misconfigured("http_options in the config must be a table, such as {port: 8000}")
     host, port = http.setdefault("host", "127.0.0.1"), http.setdefault("port", 8000)
     _refuse_taken_port(host, port)
     set_ray_environment()
 
     with stage("start Ray"):
         import ray
-        from ray import serve
-        from ray.serve.context import _get_global_client
         from ray.serve.schema import ServeDeploySchema
 
-        schema = ServeDeploySchema.model_validate(config)
+        try:
+            schema = ServeDeploySchema.model_validate(config)
+        except ValidationError as exc:
+            raise Misconfigured(
+                f"Ray Serve does not take this config: {_wrong_parts(exc)}"
+            ) from exc
         dashboard = _start_ray()
+        # Ray has put handlers of its own in place of ours.
+        end_on_signals()
     try:
         with stage("start the application"):
-            serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
-            # The same call as `serve run FILE` makes: there is no public one for a config.
-            client = _get_global_client()
-            assert client is not None
-            client.deploy_apps(schema, _blocking=False)
-            _wait_until_running()
-            _wait_until_answering(f"http://{host}:{port}")
+            _deploy(schema)
         yield Addresses(api=f"http://{host}:{port}", dashboard=dashboard)
     finally:
         # Shutting Serve down gently takes half a minute, and nothing here needs it:
         # every store survives a kill. A cluster of others' keeps running, so there
         # the application is deleted.
         if os.environ.get("RAY_ADDRESS"):
+            from ray import serve
+
             serve.delete(APP_NAME)
-        ray.shutdown()
+            ray.shutdown()
+        else:
+            with no_process_left():
+                ray.shutdown()
+
+
+def _deploy(schema: ServeDeploySchema) -> None:
+    """Deploy and wait until the application answers. Raises: Misconfigured, FinSightError."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.context import _get_global_client
+
+    host, port = schema.http_options.host, schema.http_options.port
+    # Its news are in Ray's log files; here they would break into the progress.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
+        # The same call as `serve run FILE` makes: there is no public one for a config.
+        client = _get_global_client()
+        assert client is not None
+        client.deploy_apps(schema, _blocking=False)
+        _wait_until_running()
+    except RayError as exc:
+        raise FinSightError(f"Ray could not start the application: {_last_line(exc)}") from exc
+    _wait_until_answering(f"http://{host}:{port}")
 
 
 def set_ray_environment() -> None:
@@ -122,12 +160,12 @@ def set_ray_environment() -> None:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
-        # HAProxy binds its metrics on all interfaces; a cluster's manifests turn them on.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # HAProxy binds these two on all interfaces, always; they show counts of requests.
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         # Ray's own ports can't be bound to loopback: a token keeps strangers out.
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
         # The parts are many and small: more of them may start at once than there are cores.
         "RAY_worker_maximum_startup_concurrency": "8",
     }
@@ -139,16 +177,34 @@ def _start_ray() -> str | None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _refuse_unreachable(address)
     own: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    context = ray.init(
-        address=address or "local",
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        **({} if address else own),
-    )
+    try:
+        context = ray.init(
+            address=address or "local",
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            # What goes wrong is said by us, in one line; Ray's own words are in its log files.
+            logging_level=logging.CRITICAL,
+            **({} if address else own),
+        )
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:
+        where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray"
+        raise FinSightError(f"{where} can't be joined: {_last_line(exc)}") from exc
     url = context.dashboard_url
     return f"http://{url}" if url else None
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray itself would try for minutes. Raises: FinSightError."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto" and the like: Ray knows where to look
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as exc:
+        raise FinSightError(f"no Ray cluster answers at RAY_ADDRESS={address}: {exc}") from exc
 
 
 def _wait_until_running() -> None:
@@ -160,11 +216,22 @@ def _wait_until_running() -> None:
         if application is not None and application.status == "RUNNING":
             return
         if application is not None and application.status == "DEPLOY_FAILED":
-            last_line = application.message.strip().splitlines()[-1]
-            raise Misconfigured(f"the application did not start: {last_line}")
+            raise Misconfigured(f"the application did not start: {_last_line(application.message)}")
         if time.monotonic() > deadline:
             raise FinSightError(f"the application is not up after {START_LIMIT_S:.0f} s")
         time.sleep(0.2)
+
+
+def _wrong_parts(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+        for found in error.errors()
+    )
+
+
+def _last_line(message: object) -> str:
+    """What a remote traceback comes down to."""
+    return str(message).strip().splitlines()[-1].strip()
 
 
 def _wait_until_answering(url: str) -> None:
@@ -175,6 +242,18 @@ def _wait_until_answering(url: str) -> None:
             if time.monotonic() > deadline:
                 raise FinSightError(f"{url} does not answer after {START_LIMIT_S:.0f} s")
             time.sleep(0.1)
+
+
+def free_port(wanted: int) -> int:
+    """Return `wanted` if it can be bound on every interface, else some port that can."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Misconfigured("this machine has no free port left")
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

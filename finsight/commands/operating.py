@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from finsight.commands.api_client import ApiClient
-from finsight.commands.doctor import examine
-from finsight.commands.show import console, print_json, print_table
+from finsight.commands.doctor import Finding, examine
+from finsight.commands.show import coloured, console, print_json, print_table
 from finsight.domain.errors import StoreUnavailable
 from finsight.settings import Settings
 
@@ -54,7 +55,7 @@ def status(as_json: AsJson = False) -> None:
         print_json(readiness)
     else:
         rows = [
-            (part["part"], coloured(part["state"]), _age(part.get("age_s")), part["detail"])
+            (part["part"], _state(part["state"]), _age(part.get("age_s")), part["detail"])
             for part in readiness.get("parts", [])
         ]
         print_table("Parts", ("part", "state", "age of data", "detail"), rows)
@@ -63,7 +64,12 @@ def status(as_json: AsJson = False) -> None:
                 f"[bold red]{readiness['dead_letters']} dead letters[/]: "
                 "see `finsight dead-letters list`"
             )
-        console.print("[green]ready[/]" if readiness["ready"] else "[bold red]not ready[/]")
+        if not readiness["ready"]:
+            console.print("[bold red]not ready[/]")
+        elif readiness.get("degraded"):
+            console.print("[yellow]ready, degraded[/]: some part is less than well")
+        else:
+            console.print("[green]ready[/]")
     if not readiness["ready"]:
         raise typer.Exit(1)
 
@@ -79,8 +85,8 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
-        rows = [(f.check, coloured(f.state), f.found, f.mend) for f in findings]
-        print_table("This machine", ("check", "state", "found", "what to do"), rows)
+        for finding in findings:
+            _print_finding(finding)
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
 
@@ -116,10 +122,20 @@ def resend_dead_letter(
     console.print(f"sent {letter_id} again")
 
 
-def coloured(state: str) -> str:
-    """A state in its colour."""
-    colour = _COLOURS.get(state, "default")
-    return f"[{colour}]{state}[/]"
+def _state(state: str) -> Text:
+    return coloured(state, _COLOURS.get(state, "default"))
+
+
+def _print_finding(finding: Finding) -> None:
+    """One line of what was found, and where something can be done, one of what."""
+    line = Text.assemble(
+        f"  {finding.check:<17}",
+        coloured(f"{finding.state:<9}", _COLOURS[finding.state]),
+        finding.found,
+    )
+    console.print(line, soft_wrap=True)
+    if finding.mend:
+        console.print(Text(f"{'':28}→ {finding.mend}"), soft_wrap=True)
 
 
 def _age(seconds: float | None) -> str:

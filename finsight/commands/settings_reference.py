@@ -13,9 +13,10 @@ import typer
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from rich.text import Text
 
 from finsight.commands.operating import AsJson
-from finsight.commands.show import print_json, print_table
+from finsight.commands.show import console, print_json
 from finsight.settings import Settings
 
 HEADING = """# Settings
@@ -59,8 +60,11 @@ def settings(
     elif as_json:
         print_json([vars(line) for line in lines])
     else:
-        rows = [(line.variable, line.default, line.reason) for line in lines]
-        print_table("Settings", ("in the environment", "default", "what it does"), rows)
+        for line in lines:
+            if line.variable:
+                default = f"  ({line.default})" if line.default else ""
+                console.print(Text.assemble((line.variable, "bold"), (default, "dim")))
+                console.print(Text(f"    {line.reason}"), soft_wrap=True)
 
 
 def setting_lines(block: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[SettingLine]:

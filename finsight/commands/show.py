@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -27,7 +29,7 @@ def write_json(document: Any, path: Path) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under `columns`; numbers to the right."""
+    """Print rows under `columns`; numbers to the right. A cell in colour is a `Text`."""
     rows = [list(row) for row in rows]
     table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 1))
     for index, column in enumerate(columns):
@@ -37,5 +39,22 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
             column, justify="right" if is_number else "left", no_wrap=not is_last or is_number
         )
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*map(_cell, row))
     console.print(table)
+
+
+def print_error(kind: str, message: str) -> None:
+    """Print one error as one line, whatever is in its message."""
+    errors.print(f"[bold red]{kind}[/]: {escape(' '.join(message.split()))}", soft_wrap=True)
+
+
+def coloured(text: str, colour: str) -> Text:
+    """A cell in a colour."""
+    return Text(text, style=colour)
+
+
+def _cell(value: Any) -> Text:
+    # What users and venues wrote may hold [brackets]: it is text, and never markup.
+    if isinstance(value, Text):
+        return value
+    return Text("" if value is None else str(value))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +20,7 @@ from finsight.commands.local_platform import (
 )
 from finsight.commands.show import console, errors
 from finsight.commands.stages import Stages
+from finsight.commands.stopping import end_on_signals
 from finsight.domain.errors import FinSightError, InvalidInput, Misconfigured
 from finsight.settings import Settings
 
@@ -45,9 +44,7 @@ def demo(
     ] = None,
     recordings: Annotated[
         Path | None,
-        typer.Option(
-            help="Other recordings: candles/<venue>/<BASE-QUOTE>/1h.parquet and feeds/*.rss."
-        ),
+        typer.Option(help="Other recordings: candles/VENUE/BASE-QUOTE/1h.parquet and feeds/*.rss."),
     ] = None,
 ) -> None:
     """Run the whole platform on recorded real data, offline, and stay up until Ctrl-C.
@@ -64,7 +61,7 @@ def demo(
     from finsight.commands.demo import run_demo
     from finsight.recordings.server import RECORDINGS
 
-    _stop_on_sigterm()
+    end_on_signals()
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InvalidInput(f"there is no folder {json_file.absolute().parent} to write into")
     folder = recordings or RECORDINGS
@@ -73,6 +70,7 @@ def demo(
     if data_dir is not None and _entries(data_dir, missing_is_empty=True):
         raise InvalidInput(f"{data_dir} is not empty: the demo wants a folder of its own")
     data = data_dir or Path(tempfile.mkdtemp(prefix="finsight-demo-"))
+    _refuse_unwritable(data)
     try:
         run_demo(data.absolute(), port or 8000, folder.absolute(), json_file, stay=not once)
     finally:
@@ -91,7 +89,7 @@ def up(
 
     Example: finsight up --config serve_config.yaml --port 8080
     """
-    _stop_on_sigterm()
+    end_on_signals()
     path = config or shipped_config()
     document = read_config(path)
     if port is not None:
@@ -99,6 +97,7 @@ def up(
     settings = Settings.load(finsight_application(document).get("args"))
     if not settings.series and not settings.feeds:
         raise Misconfigured(f"{path} names no series and no feeds: there is nothing to collect")
+    _refuse_unwritable(settings.data_dir)
     stages = Stages(console)
     console.print(
         f"[bold]FinSight[/]: {len(settings.series)} series, {len(settings.feeds)} feeds, "
@@ -123,14 +122,28 @@ def _report_changes(api: ApiClient) -> None:
         try:
             parts: list[dict[str, Any]] = api.readiness().get("parts", [])
         except FinSightError as exc:
-            errors.print(f"[yellow]{exc}[/]")
+            errors.print(str(exc), style="yellow", markup=False)
             parts = []
         for part in parts:
             news = (part["state"], part["detail"] if part["state"] != "ok" else "")
             if said.get(part["part"]) != news:
                 said[part["part"]] = news
-                console.print(f"  {part['part']}: {news[0]} {part['detail']}".rstrip())
+                line = f"  {part['part']}: {news[0]} {part['detail']}".rstrip()
+                console.print(line, markup=False)
         time.sleep(2)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Nothing could be stored there, and every part would say so for ever.
+
+    Raises: Misconfigured.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise Misconfigured(f"the data folder {folder} can't be written: {exc.strerror}") from exc
 
 
 def _entries(folder: Path, missing_is_empty: bool = False) -> list[Path]:
@@ -139,12 +152,3 @@ def _entries(folder: Path, missing_is_empty: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder")
     return list(folder.iterdir())
-
-
-def _stop_on_sigterm() -> None:
-    """End on SIGTERM as on Ctrl-C, so that no process is left behind."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)

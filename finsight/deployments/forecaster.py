@@ -61,7 +61,7 @@ class _Champion:
     # A batch can only form from requests that are let in: one being answered, one waiting.
     max_ongoing_requests=4 * MAX_BATCH,
     ray_actor_options={"num_cpus": 0.25},
-    health_check_period_s=5,
+    health_check_period_s=2,
 )
 class Forecaster:
     """Implements `ports.models.ForecastService` for many callers.

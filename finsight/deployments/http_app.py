@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 import finsight
 from finsight.deployments import docs_page
+from finsight.deployments.body_limit import BodyLimit
 from finsight.deployments.http_errors import PROBLEM_RESPONSES, add_error_handlers
 from finsight.deployments.http_ports import HttpPorts
 from finsight.deployments.routes import (
@@ -65,6 +66,7 @@ def build_http_app(ports: HttpPorts) -> FastAPI:
         responses=PROBLEM_RESPONSES,
     )
     app.state.ports = ports
+    app.add_middleware(BodyLimit)
     add_error_handlers(app)
     # Routes are tried in order, and the probes are asked most often.
     app.include_router(operations.probes)

@@ -189,8 +189,8 @@ def add_error_handlers(app: FastAPI) -> None:
 def _invalid_fields(errors: Sequence[Any], instance: str) -> Problem:
     fields = [
         FieldProblem(
-            field=".".join(str(part) for part in error["loc"]),
-            message=str(error["msg"]).removeprefix("Value error, "),
+            field=_field(error),
+            message=_message(error),
         )
         for error in errors
     ]
@@ -202,6 +202,18 @@ def _invalid_fields(errors: Sequence[Any], instance: str) -> Problem:
         instance=instance,
         errors=fields,
     )
+
+
+def _field(error: Any) -> str:
+    return "body" if error["type"] == "json_invalid" else ".".join(map(str, error["loc"]))
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "json_invalid":
+        return f"is not JSON: {error.get('ctx', {}).get('error', 'it can not be parsed')}"
+    if error["type"] == "model_attributes_type" and error["loc"] == ("body",):
+        return "should be a JSON object, sent with Content-Type: application/json"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _plain_http(exc: HTTPException, request: Request) -> Problem:

@@ -55,6 +55,8 @@ class PlatformParts(Protocol):
 
     async def backfills(self) -> list[Backfill]: ...
 
+    async def cancel_backfill(self, backfill: Backfill) -> Backfill: ...
+
 
 class Late(Generic[T]):
     """Something opened when it is first needed.

@@ -10,6 +10,7 @@ import ray
 from ray import serve
 from ray.exceptions import RayError
 
+from finsight.actors.kept_actor import names_there
 from finsight.actors.supervisor import Supervisor
 from finsight.settings import NAMESPACE, Settings
 
@@ -25,7 +26,8 @@ _STOP_WITHIN_S = 25.0
     ray_actor_options={"num_cpus": 0},
     health_check_period_s=2,
     health_check_timeout_s=30,
-    graceful_shutdown_timeout_s=30,
+    # A check that is under way is waited for before the end begins.
+    graceful_shutdown_timeout_s=90,
 )
 class Platform:
     """Makes the supervisor, and mends it from Serve's own health check.
@@ -69,6 +71,8 @@ class Platform:
                 await self._end(supervisor)
             except (RayError, ValueError, TimeoutError) as exc:
                 _log.warning("the supervisor could not be stopped: %s", exc)
+            finally:
+                await asyncio.to_thread(_end_what_is_left)
 
     async def _replace_if_changed(self) -> None:
         """End a supervisor that was started with other settings; the next check makes ours."""
@@ -81,6 +85,7 @@ class Platform:
             await _answer(supervisor.stop.remote(), _STOP_WITHIN_S)
         finally:
             await asyncio.to_thread(ray.kill, supervisor, no_restart=True)
+            await asyncio.to_thread(_end_what_is_left)
 
     def _make(self) -> Any:
         return (
@@ -95,6 +100,16 @@ class Platform:
             )
             .remote(self._settings)
         )
+
+
+def _end_what_is_left() -> None:
+    """End the parts that a supervisor which died or hung did not: nothing else ever would."""
+    for name in names_there():
+        try:
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+        except ValueError:
+            continue  # It has just ended.
+        _log.warning("%s was left over and is ended", name)
 
 
 async def _answer(reference: Any, within_s: float = _ANSWER_WITHIN_S) -> Any:

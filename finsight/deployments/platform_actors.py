@@ -76,6 +76,12 @@ class PlatformActors:
                 continue
         return found
 
+    async def cancel_backfill(self, backfill: Backfill) -> Backfill:
+        name = _collector_name(backfill.series.exchange)
+        cancelled = await self._call(name, "cancel_backfill", backfill.id)
+        assert isinstance(cancelled, Backfill)
+        return cancelled
+
     async def _call(self, actor: str, method: str, *args: Any) -> Any:
         try:
             handle = await self._handle(actor)

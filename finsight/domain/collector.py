@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Series
-from finsight.domain.timeframe import Timeframe, UtcDatetime
+from finsight.domain.timeframe import AskedMoment, Timeframe
 
 
 class CollectedSeries(BaseModel):
@@ -23,7 +23,7 @@ class CollectedSeries(BaseModel):
         pattern=SYMBOL_PATTERN, description="ccxt's unified symbol", examples=["BTC/USDT"]
     )
     timeframe: Timeframe = Field(description="how long a candle lasts", examples=["1h"])
-    since: UtcDatetime = Field(
+    since: AskedMoment = Field(
         default=datetime(2024, 1, 1, tzinfo=UTC),
         description="where the first backfill begins",
     )
@@ -51,7 +51,7 @@ class NewsFeed(BaseModel):
         default=None, description="the feed's address; known for names ready-made"
     )
     query: str | None = Field(default=None, description="what a search source looks for")
-    poll_s: float = Field(default=60.0, ge=1, description="seconds between two readings")
+    poll_s: float = Field(default=60.0, ge=1, le=86_400, description="seconds between two readings")
 
     @property
     def id(self) -> str:

@@ -24,7 +24,8 @@ class PartHealth(BaseModel):
 
     A part is `late` when its newest data is older than it should be, whatever its
     connections look like; `failed` when it needs a person; `stopped` when a person
-    stopped it. `starting` and `failed` parts make the platform not ready.
+    stopped it. A part that others need (all but the collectors) makes the platform not
+    ready while it is `starting` or `failed`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,3 +35,8 @@ class PartHealth(BaseModel):
     detail: str = Field(default="", description="one sentence: what is wrong and what to do")
     newest_at: UtcDatetime | None = Field(default=None, description="when its newest data is from")
     age_s: float | None = Field(default=None, ge=0, description="how old that is, in seconds")
+
+    @property
+    def is_collector(self) -> bool:
+        """Whether it brings in one series or feed, or those of one venue."""
+        return self.part.partition(":")[0] in ("candles", "news")

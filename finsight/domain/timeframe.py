@@ -9,10 +9,29 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, AwareDatetime
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR_FUTURE = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("lies outside the years 1 to 9999") from exc
+
+
+def _in_our_time(moment: datetime) -> datetime:
+    if not EPOCH <= moment < _FAR_FUTURE:
+        raise ValueError(f"must lie between {EPOCH:%Y-%m-%d} and {_FAR_FUTURE:%Y-%m-%d}")
+    return moment
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """A moment with a time zone, turned into UTC."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AskedMoment = Annotated[UtcDatetime, AfterValidator(_in_our_time)]
+"""A moment that somebody asks for: near enough for calendars to reckon with."""
+
 _MONDAY_MS = 4 * 86_400_000  # 1970-01-05, the first Monday after the epoch
 _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 

@@ -62,6 +62,13 @@ class EventBus(Protocol):
         """Say that handling failed: it is tried again later, or becomes a dead letter."""
         ...
 
+    async def put_off(self, group: str, delivery: Delivery, pause_s: float) -> None:
+        """Say that it could not be tried now, through no fault of its own.
+
+        It comes again after `pause_s` (at most half a minute), and this attempt isn't counted.
+        """
+        ...
+
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         """Return dead letters, newest first."""
         ...

@@ -139,10 +139,18 @@ class ArticleStore(Protocol):
         ...
 
     async def save_scores(self, scores: Sequence[ArticleScore]) -> list[str]:
-        """Store `scores`; return the ids of the articles that had none before.
+        """Store `scores`, unannounced; return the ids of the articles that had none before.
 
         An article that has a score keeps its first one: scoring twice is harmless.
         """
+        ...
+
+    async def unannounced_scores(self, limit: int) -> list[ScoredArticle]:
+        """Return articles whose score is not marked announced, first scored first."""
+        ...
+
+    async def mark_scores_announced(self, article_ids: Sequence[str]) -> None:
+        """Remember that the scores of these were published on the event bus."""
         ...
 
     async def unscored(self, limit: int) -> list[Article]:

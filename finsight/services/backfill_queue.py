@@ -10,7 +10,7 @@ from functools import partial
 
 from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
-from finsight.domain.errors import FinSightError, StoreUnavailable
+from finsight.domain.errors import FinSightError, NotFound, StoreUnavailable
 from finsight.ports.clock import Clock
 from finsight.ports.state import StateStore
 from finsight.services.candle_collection import CandleCollection, Collected, CollectionProgress
@@ -36,6 +36,8 @@ class BackfillQueue:
         self._state = state
         self._clock = clock
         self._current: Backfill | None = None
+        self._fetching: asyncio.Task[Collected] | None = None
+        self._cancelled: set[str] = set()
         self._added = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
@@ -67,14 +69,36 @@ class BackfillQueue:
         ]
         return sorted(ours, key=lambda backfill: backfill.created_at)
 
+    async def cancel(self, backfill_id: str) -> Backfill:
+        """Take it from the queue, or stop it in its middle; what it stored stays.
+
+        One that has ended stays as it ended. Raises: NotFound, StoreUnavailable.
+        """
+        found = next((one for one in await self.all() if one.id == backfill_id), None)
+        if found is None:
+            raise NotFound(f"there is no backfill {backfill_id} of {self._exchange}")
+        if found.state.is_final:
+            return found
+        self._cancelled.add(backfill_id)
+        cancelled = found.moved(BackfillState.CANCELLED, self._clock.now())
+        if self._current is not None and self._current.id == backfill_id:
+            # Whoever saves its progress from here on saves it as cancelled.
+            self._current = cancelled
+            if self._fetching is not None:
+                self._fetching.cancel()
+        await self._save(cancelled)
+        return cancelled
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
             self._added.clear()
             waiting = [b for b in await self._retried_all() if not b.state.is_final]
             for backfill in waiting:
-                await self._do(backfill)
+                if backfill.id not in self._cancelled:
+                    await self._do(backfill)
             if not waiting:
+                self._cancelled.clear()
                 await self._forget_the_oldest()
                 await self._added.wait()
 
@@ -82,19 +106,32 @@ class BackfillQueue:
         before = backfill.candles
         self._current = backfill.moved(BackfillState.RUNNING, self._clock.now())
         await self._save_for_sure(self._current)
+        self._fetching = asyncio.create_task(self._collect(backfill, before))
+        if self._current.state is BackfillState.CANCELLED:
+            self._fetching.cancel()
         try:
-            collected = await self._collect(backfill, before)
-        except FinSightError as exc:
-            log.error("the backfill %s of %s failed: %s", backfill.id, backfill.series, exc)
-            ended = self._current.moved(BackfillState.FAILED, self._clock.now(), str(exc))
-        else:
-            ended = self._current.moved(BackfillState.DONE, self._clock.now()).model_copy(
-                update={"candles": before + collected.candles, "notes": collected.notes}
-            )
+            await asyncio.wait([self._fetching])
+        except asyncio.CancelledError:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+            raise
+        ended = self._ended(self._current, self._fetching, before)
         if self._saving is not None:
             await asyncio.wait([self._saving])
         await self._save_for_sure(ended)
         self._current = None
+
+    def _ended(self, current: Backfill, fetching: asyncio.Task[Collected], before: int) -> Backfill:
+        if current.state is BackfillState.CANCELLED:
+            return current
+        try:
+            collected = fetching.result()
+        except FinSightError as exc:
+            log.error("the backfill %s of %s failed: %s", current.id, current.series, exc)
+            return current.moved(BackfillState.FAILED, self._clock.now(), str(exc))
+        return current.moved(BackfillState.DONE, self._clock.now()).model_copy(
+            update={"candles": before + collected.candles, "notes": collected.notes}
+        )
 
     async def _collect(self, backfill: Backfill, before: int) -> Collected:
         def on_progress(progress: CollectionProgress) -> None:

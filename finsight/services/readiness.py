@@ -10,6 +10,7 @@ from finsight.domain.errors import FinSightError
 from finsight.domain.health import PartHealth, PartState
 
 NOT_READY = frozenset({PartState.STARTING, PartState.FAILED})
+WELL = frozenset({PartState.OK, PartState.STOPPED})
 
 Check = Callable[[], Awaitable[Sequence[PartHealth]]]
 """Answers how one or more parts are doing; a FinSightError means that its part failed."""
@@ -17,13 +18,22 @@ Check = Callable[[], Awaitable[Sequence[PartHealth]]]
 
 @dataclass(frozen=True)
 class Readiness:
-    """How every part is doing; ready when none is starting or failed."""
+    """How every part is doing.
+
+    Ready when no part that others need is starting or failed. A collector is none of
+    those: with one feed refused or one symbol delisted, everything else is served.
+    """
 
     parts: tuple[PartHealth, ...]
 
     @property
     def ready(self) -> bool:
-        return not any(part.state in NOT_READY for part in self.parts)
+        return not any(part.state in NOT_READY for part in self.parts if not part.is_collector)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether any part, a collector too, is less than well."""
+        return any(part.state not in WELL for part in self.parts)
 
 
 async def check_readiness(checks: Mapping[str, Check], timeout_s: float = 5.0) -> Readiness:

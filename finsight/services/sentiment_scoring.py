@@ -12,9 +12,11 @@ from finsight.domain.sentiment import ArticleScore, SentimentScore
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.models import SentimentService
-from finsight.ports.news import ArticleStore
+from finsight.ports.news import ArticleStore, ScoredArticle
 
 BATCH = 32
+_ANNOUNCED_AT_ONCE = 32
+"""Small, because a crash between publishing and marking publishes this many twice."""
 
 
 @dataclass
@@ -28,6 +30,9 @@ class Scoring:
 class SentimentScoring:
     """Scores articles through a shared model, stores the scores and announces them.
 
+    The store is the outbox: a score is stored, then published, then marked. What a
+    crash leaves stored and not marked, `announce_pending` publishes.
+
     All methods raise `StoreUnavailable` and `ModelUnavailable`: what was stored stays,
     and the same call may be made again.
     """
@@ -40,12 +45,8 @@ class SentimentScoring:
         self._bus = bus
         self._clock = clock
 
-    async def score(self, article_ids: Sequence[str], again: bool = False) -> Scoring:
-        """Score those of `article_ids` that have no score.
-
-        `again` says that they were tried before: one that has a score by now is announced
-        again, because the attempt that stored it may have ended before it announced it.
-        """
+    async def score(self, article_ids: Sequence[str]) -> Scoring:
+        """Score those of `article_ids` that have no score, and announce these scores."""
         done = Scoring()
         unscored: list[Article] = []
         for article_id in dict.fromkeys(article_ids):
@@ -56,8 +57,6 @@ class SentimentScoring:
                 continue
             if found.score is None:
                 unscored.append(found.article)
-            elif again:
-                await self._announce([found.article], [found.score])
         await self._score_in_batches(unscored, done)
         return done
 
@@ -66,6 +65,17 @@ class SentimentScoring:
         done = Scoring()
         await self._score_in_batches(await self._articles.unscored(limit), done)
         return done
+
+    async def announce_pending(self) -> int:
+        """Announce the scores that are stored but not marked announced; return how many.
+
+        Where several workers share the store, one may announce what another is about to.
+        """
+        announced = 0
+        while pending := await self._articles.unannounced_scores(_ANNOUNCED_AT_ONCE):
+            await self._announce(pending)
+            announced += len(pending)
+        return announced
 
     async def _score_in_batches(self, articles: Sequence[Article], done: Scoring) -> None:
         for start in range(0, len(articles), BATCH):
@@ -79,8 +89,13 @@ class SentimentScoring:
             ]
             saved = set(await self._articles.save_scores(scores))
             done.scored.extend(score.article_id for score in scores if score.article_id in saved)
-            new = [(a, s) for (a, _), s in zip(made, scores, strict=True) if a.id in saved]
-            await self._announce([a for a, _ in new], [s for _, s in new])
+            await self._announce(
+                [
+                    ScoredArticle(article, score)
+                    for (article, _), score in zip(made, scores, strict=True)
+                    if article.id in saved
+                ]
+            )
 
     async def _sentiments(
         self, articles: Sequence[Article], done: Scoring
@@ -95,18 +110,18 @@ class SentimentScoring:
             return [pair for one in articles for pair in await self._sentiments([one], done)]
         return list(zip(articles, scores, strict=True))
 
-    async def _announce(self, articles: Sequence[Article], scores: Sequence[ArticleScore]) -> None:
-        if not articles:
-            return
-        await self._bus.publish(
-            [
-                SentimentScored(
-                    happened_at=score.scored_at,
-                    article_id=article.id,
-                    symbols=article.symbols,
-                    label=score.sentiment.label,
-                    score=score.sentiment.score,
-                )
-                for article, score in zip(articles, scores, strict=True)
-            ]
-        )
+    async def _announce(self, scored: Sequence[ScoredArticle]) -> None:
+        events = [
+            SentimentScored(
+                happened_at=one.score.scored_at,
+                article_id=one.article.id,
+                symbols=one.article.symbols,
+                label=one.score.sentiment.label,
+                score=one.score.sentiment.score,
+            )
+            for one in scored
+            if one.score is not None
+        ]
+        if events:
+            await self._bus.publish(events)
+            await self._articles.mark_scores_announced([event.article_id for event in events])

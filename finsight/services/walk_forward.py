@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime
 
 import numpy as np
@@ -11,7 +12,6 @@ from finsight.domain.accuracy import ForecastError
 from finsight.domain.candle import Series
 from finsight.domain.errors import InvalidInput
 from finsight.domain.timeframe import Timeframe, from_ms
-from finsight.ports.clock import Clock
 from finsight.services.forecast_scoring import ForecastScoring
 from finsight.services.forecasting import Forecasting
 
@@ -20,16 +20,16 @@ REASON = "walk-forward over the held-out part: made later, from what was known a
 
 
 def held_out_origins(
-    timeframe: Timeframe, trained_until: datetime, now: datetime, horizon: int, most: int
+    timeframe: Timeframe, trained_until: datetime, trained_at: datetime, horizon: int, most: int
 ) -> list[datetime]:
     """Return up to `most` origins, spread evenly, oldest first.
 
     The candles forecast from each open at or after `trained_until`, have all closed
-    by `now`, and no two origins share one.
+    by `trained_at`, and no two origins share one. Asked again later, they are the same.
     """
     first = timeframe.floor(trained_until)
     # The origin is the candle before the first one forecast.
-    opens = timeframe.opens_between(first - timeframe.duration, timeframe.floor(now))
+    opens = timeframe.opens_between(first - timeframe.duration, timeframe.floor(trained_at))
     starts = opens[: len(opens) - horizon : horizon]
     if not len(starts):
         return []
@@ -40,20 +40,28 @@ def held_out_origins(
 async def walk_forward(
     series: Series,
     trained_until: datetime,
+    trained_at: datetime,
     horizon: int,
     forecasting: Forecasting,
     scoring: ForecastScoring,
-    clock: Clock,
+    had: Collection[datetime] = (),
     most: int = MOST_ORIGINS,
 ) -> list[ForecastError]:
     """Forecast `series` from past origins after `trained_until`, and score at once.
 
+    Those of `had` have an outcome already and are left out: a walk that a crash cut
+    short is completed by walking again.
+
     Raises: as `Forecasting.forecast`, but for origins with too little history, which
         are left out.
     """
-    origins = held_out_origins(series.timeframe, trained_until, clock.now(), horizon, most)
+    origins = held_out_origins(series.timeframe, trained_until, trained_at, horizon, most)
     made = await asyncio.gather(
-        *(forecasting.forecast(series, horizon, origin, REASON) for origin in origins),
+        *(
+            forecasting.forecast(series, horizon, origin, REASON)
+            for origin in origins
+            if origin not in had
+        ),
         return_exceptions=True,
     )
     for outcome in made:

@@ -50,7 +50,8 @@ def train_forecaster(
         StoreUnavailable: try again later.
     """
     store, clock = open_candle_store(settings), open_clock(settings)
-    candles = asyncio.run(_read(settings, store, timeframe, clock.now()))
+    now = clock.now()
+    candles = asyncio.run(_read(settings, store, timeframe, now))
     model = fit_forecaster(settings, timeframe, candles, steps, progress)
     registry, kind = open_model_registry(settings), forecaster_kind(timeframe)
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,6 +67,7 @@ def train_forecaster(
                 "timeframe": str(timeframe),
                 "trained_on": ",".join(sorted(model.trained_on)),
                 "trained_until": model.trained_until.isoformat(),
+                "trained_at": now.isoformat(),
                 "horizon": str(model.max_horizon),
                 "input_candles": str(model.min_history),
             },

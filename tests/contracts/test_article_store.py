@@ -230,6 +230,32 @@ async def test_the_unscored_are_listed_oldest_first(store):
     assert await store.unscored(1) == [articles[0]]
 
 
+async def test_scores_are_unannounced_until_marked_first_scored_first(store):
+    articles = [numbered(n) for n in (1, 2, 3)]
+    await store.add(articles)
+    scores = [
+        a_score(article, scored_at=NOON + (9 - n) * HOUR) for n, article in enumerate(articles)
+    ]
+    await store.save_scores(scores)
+    left = await store.unannounced_scores(10)
+    assert [one.article for one in left] == articles[::-1]
+    assert [one.score for one in left] == scores[::-1]
+    assert await store.unannounced_scores(2) == left[:2]
+    await store.mark_scores_announced([articles[1].id, "0" * 32])
+    await store.save_scores([a_score(articles[1])])
+    assert await store.unannounced_scores(10) == [left[0], left[2]]
+
+
+async def test_an_article_and_its_score_are_announced_apart(store):
+    article = numbered(1)
+    await store.add([article])
+    await store.mark_announced([article.id])
+    await store.save_scores([a_score(article)])
+    assert len(await store.unannounced_scores(10)) == 1
+    await store.mark_scores_announced([article.id])
+    assert await store.unannounced_scores(10) == []
+
+
 def scored(number, positive, **given):
     article = numbered(number, **given)
     sentiment = a_sentiment(negative=1 - positive, neutral=0.0, positive=positive)

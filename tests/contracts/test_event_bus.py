@@ -209,6 +209,24 @@ async def test_a_failed_event_comes_back_after_a_pause(valkey_url: str) -> None:
     await bus.close()
 
 
+async def test_an_event_put_off_comes_again_untried_and_holds_up_no_other(
+    valkey_url: str,
+) -> None:
+    bus = RedisStreamsBus(valkey_url)
+    await bus.publish([an_event(1)])
+    for _ in range(MAX_ATTEMPTS + 1):
+        (delivery,) = await receive(bus, wait_s=5)
+        assert (delivery.event, delivery.attempt) == (an_event(1), 1)
+        put_off = time.monotonic()
+        await bus.put_off("g", delivery, 0.3)
+    await bus.publish([an_event(2)])
+    assert numbers(await receive(bus)) == [2]
+    assert numbers(await receive(bus, wait_s=5)) == [1]
+    assert time.monotonic() - put_off >= 0.25
+    assert await bus.count_dead_letters() == 0
+    await bus.close()
+
+
 async def test_an_event_failed_too_often_becomes_a_dead_letter_of_its_group(
     bus: RedisStreamsBus,
 ) -> None:

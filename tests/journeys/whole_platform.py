@@ -55,11 +55,19 @@ class WholePlatform:
             process.send_signal(signal.SIGKILL)
             self.killed.append(process.pid)
 
+    def is_back(self, title: str) -> bool:
+        """Whether another process has taken the place of those killed."""
+        pids = {process.pid for process in self.processes(title)}
+        return bool(pids) and not pids & set(self.killed)
+
     def is_ready(self) -> bool:
+        """Whether it is ready, and no collector is still starting."""
         try:
-            return bool(self.api.readiness()["ready"])
+            readiness = self.api.readiness()
         except FinSightError:
             return False
+        states = {part["state"] for part in readiness.get("parts", [])}
+        return bool(readiness["ready"]) and not states & {"starting", "failed"}
 
     def not_ready(self) -> list[dict[str, Any]]:
         """The parts that keep the platform from being ready, for a failing test's message."""

@@ -15,6 +15,7 @@ from finsight.actors.candle_collector import CandleCollector
 from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries
+from finsight.domain.errors import NotFound
 from finsight.domain.health import PartHealth, PartState
 from finsight.domain.timeframe import Timeframe, to_ms
 from finsight.ports.events import Delivery
@@ -139,6 +140,43 @@ def test_a_backfill_asked_for_goes_on_after_a_kill(ray_cluster, collector, platf
     assert asyncio.run(held(settings, BTC.series)) == all_hours()
     (request,) = [r for r in world.faults.requests if "klines" in r]
     assert f"startTime={all_hours()[2000]}" in request  # what was stored is not fetched again
+
+
+def test_a_backfill_that_waits_or_runs_is_cancelled_and_the_next_one_goes_on(
+    ray_cluster, collector, platform
+):
+    settings, world = platform
+    ray_cluster.get(collector.ensure_running.remote([]))
+    world.faults.add(Fault("klines", delay_s=60))
+    running, queued, wanted = (
+        ray_cluster.get(collector.backfill.remote(wanted.series, SINCE, NOW, False))
+        for wanted in (BTC, BTC, ETH)
+    )
+    until(lambda: any("klines" in request for request in world.faults.requests))
+    cancelled = ray_cluster.get(collector.cancel_backfill.remote(queued))
+    assert (cancelled.id, cancelled.state) == (queued, BackfillState.CANCELLED)
+    world.faults.clear()
+    assert ray_cluster.get(collector.cancel_backfill.remote(running)).state.is_final
+
+    def states() -> dict[str, BackfillState]:
+        return {b.id: b.state for b in _backfills(ray_cluster, collector)}
+
+    until(lambda: states()[wanted].is_final)
+    ends = {
+        running: BackfillState.CANCELLED,
+        queued: BackfillState.CANCELLED,
+        wanted: BackfillState.DONE,
+    }
+    assert states() == ends
+    assert asyncio.run(held(settings, BTC.series)) == []
+    assert asyncio.run(held(settings, ETH.series)) == all_hours()
+    # What has ended stays as it ended, over a restart too.
+    os.kill(pid_of(ray_cluster, collector), signal.SIGKILL)
+    until(lambda: ray_cluster.get(collector.ensure_running.remote([])) == [])
+    assert ray_cluster.get(collector.cancel_backfill.remote(wanted)).state is BackfillState.DONE
+    assert states() == ends
+    with pytest.raises(NotFound):
+        ray_cluster.get(collector.cancel_backfill.remote("nope"))
 
 
 def test_a_series_that_is_refused_fails_with_its_reason_and_the_others_go_on(

@@ -56,8 +56,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Se
 
 
 @pytest.fixture(scope="module")
-def forecaster(ray_cluster: Any, settings: Settings) -> Iterator[None]:
-    serve.start(proxy_location="Disabled")
+def forecaster(serving: str, settings: Settings) -> Iterator[None]:
     bound = Forecaster.options(ray_actor_options={"num_cpus": 0}).bind(settings, poll_s=0.5)
     serve.run(bound, name=APP_NAME, route_prefix=None)
     yield

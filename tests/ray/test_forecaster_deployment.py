@@ -50,10 +50,9 @@ def train(settings: Settings, folder: Path, *, champion: bool) -> ModelReference
 
 @pytest.fixture(scope="module")
 def handle(
-    ray_cluster: Any, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    serving: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
     train(settings, tmp_path_factory.mktemp("model") / "files", champion=True)
-    serve.start(proxy_location="Disabled")
     bound = Forecaster.options(ray_actor_options={"num_cpus": 0}).bind(settings, poll_s=0.2)
     yield serve.run(bound, name=APP, route_prefix=None)
     serve.delete(APP)

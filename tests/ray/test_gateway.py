@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from datetime import timedelta
 
@@ -55,24 +54,14 @@ class NoPlatform:
     """Starts nothing."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def platform_settings(valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data_dir=tmp_path_factory.mktemp("gateway"), redis_url=valkey_server)
 
 
 @pytest.fixture(scope="module")
-def address(ray_cluster, platform_settings: Settings):
+def address(serving: str, platform_settings: Settings):
     """Where the gateway answers."""
-    port = free_port()
-    # Serve keeps the port it was first started with; tests before these may have left it running.
-    serve.shutdown()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(
         Gateway.options(
             ray_actor_options={"num_cpus": 0}, user_config={"max_open_streams": 2}
@@ -84,8 +73,8 @@ def address(ray_cluster, platform_settings: Settings):
         ),
         name="gateway-test",
     )
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
+    yield serving
+    serve.delete("gateway-test")
 
 
 @pytest.fixture

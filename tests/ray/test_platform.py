@@ -20,8 +20,7 @@ APP = "platform-test"
 
 
 @pytest.fixture
-def serving(ray_cluster: Any) -> Iterator[None]:
-    serve.start(proxy_location="Disabled")
+def deployable(serving: str) -> Iterator[None]:
     yield
     if APP in serve.status().applications:
         serve.delete(APP)
@@ -55,7 +54,7 @@ def replica_process() -> int:
 
 
 def test_the_platform_outlives_kills_and_ends_with_its_application(
-    serving: None, tmp_path: Path
+    deployable: None, tmp_path: Path
 ) -> None:
     settings = Settings(data_dir=tmp_path / "one")
     serve.run(Platform.bind(settings), name=APP, route_prefix=None)
@@ -78,6 +77,9 @@ def test_the_platform_outlives_kills_and_ends_with_its_application(
     assert until(lambda: process_of("embedded-valkey") not in (None, valkey))
     assert until(other.valkey_address_file.exists)
 
+    # A supervisor that can't stop its parts any more leaves none behind all the same.
+    assert until(lambda: process_of("supervisor"))
+    os.kill(int(process_of("supervisor") or 0), signal.SIGKILL)
     serve.delete(APP)
     assert until(lambda: names_there() == []), names_there()
     assert until(lambda: process_of("supervisor") is None)

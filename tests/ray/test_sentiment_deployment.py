@@ -78,8 +78,7 @@ def deploy(**tuning: Any) -> DeploymentHandle[Any]:
 
 
 @pytest.fixture(scope="module")
-def started(ray_cluster: Any) -> Iterator[Any]:
-    serve.start(proxy_location="Disabled")
+def started(serving: str) -> Iterator[Any]:
     yield deploy()
     serve.delete(APP)
 

@@ -25,8 +25,7 @@ from tests.ray.test_sentiment_deployment import load_model
 
 
 @pytest.fixture(scope="module")
-def served(ray_cluster: Any) -> Iterator[None]:
-    serve.start(proxy_location="Disabled")
+def served(serving: str) -> Iterator[None]:
     bound = Sentiment.options(ray_actor_options={"num_cpus": 0}, user_config={}).bind(load_model)
     serve.run(bound, name=APP_NAME, route_prefix=None)
     yield
@@ -120,17 +119,19 @@ async def test_killed_in_the_middle_every_article_is_scored_once(
         wanted = 1.0 if " up" in article.title else -1.0
         assert after[article.id].sentiment.score == wanted
 
-    announced: set[str] = set()
+    announced: list[str] = []
 
     async def all_are_announced() -> bool:
         deliveries = await bus.receive("test", "reader", ["SentimentScored"], 500, 0.1)
         for delivery in deliveries:
             assert isinstance(delivery.event, SentimentScored)
-            announced.add(delivery.event.article_id)
+            announced.append(delivery.event.article_id)
         await bus.acknowledge("test", [delivery.id for delivery in deliveries])
-        return announced == {article.id for article in stored}
+        return set(announced) == {article.id for article in stored}
 
     await until(all_are_announced, "an event for each score")
+    # Only a kill between publishing a batch and noting it publishes that batch again.
+    assert len(announced) - len(stored) <= 32
     await bus.close()
 
 

@@ -121,9 +121,28 @@ async def test_a_file_of_an_older_version_is_brought_up_to_date(path, store, mon
     monkeypatch.setattr(sqlite_schema, "MIGRATIONS", newer)
     assert (await store.get(article.id)).article == article
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (len(newer),)
         assert db.execute("SELECT language FROM articles").fetchall() == [(None,)]
     db.close()
+
+
+async def test_scores_of_the_first_version_are_not_announced_again(path, store):
+    article, later = an_article(), an_article(url="https://news.example/later")
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        for statement in sqlite_schema.MIGRATIONS[0].split(";"):
+            db.execute(statement)
+        db.execute("PRAGMA user_version = 1")
+        db.execute(
+            "INSERT INTO articles VALUES (1, ?, '', '', '', '', '', '', 0, 0, '[]', 1, 1)",
+            (article.id,),
+        )
+        db.execute("INSERT INTO scores VALUES (1, 0.1, 0.2, 0.7, 'm', '1', 1, 0, 0)")
+    db.close()
+    await store.add([later])
+    await store.save_scores([a_score(later)])
+    assert [one.article for one in await store.unannounced_scores(10)] == [later]
+    assert (await store.get(article.id)).score is not None
 
 
 async def test_a_step_that_fails_leaves_the_file_as_it_was(path, store, monkeypatch):

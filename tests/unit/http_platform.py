@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
-from finsight.domain.backfill import Backfill
+from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries, Collector, NewsFeed
 from finsight.domain.errors import NotFound
@@ -125,6 +125,11 @@ class StandInParts:
 
     async def backfills(self) -> list[Backfill]:
         return list(self.asked)
+
+    async def cancel_backfill(self, backfill: Backfill) -> Backfill:
+        cancelled = backfill.moved(BackfillState.CANCELLED, NOW)
+        self.asked[self.asked.index(backfill)] = cancelled
+        return cancelled
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from finsight.cli import app
+from finsight.commands.application import app
 from finsight.domain.errors import InvalidInput
 
 ROWS = [

@@ -248,8 +248,20 @@ def test_held_out_origins_begin_at_the_cut_and_share_no_candle() -> None:
 
 async def test_walking_forward_leaves_a_scored_record_and_says_what_it_is(place: Place) -> None:
     cut = NOON + 200 * HOUR
-    errors = await walk_forward(BTC_HOURLY, cut, 24, place.forecasting, place.scoring, place.clock)
+    errors = await walk_forward(BTC_HOURLY, cut, NOW, 24, place.forecasting, place.scoring)
     assert [e.origin for e in errors] == [cut - HOUR + k * 24 * HOUR for k in range(4)]
     [first, *_] = await place.forecasts.recent(BTC_HOURLY, 10)
     assert "walk-forward over the held-out part" in first.forecast.reason
     assert first.forecast.made_at == NOW
+
+
+async def test_a_walk_cut_short_is_completed_from_the_same_origins_later(place: Place) -> None:
+    cut = NOON + 200 * HOUR
+    await place.forecasting.forecast(BTC_HOURLY, 24, origin=cut - HOUR)
+    [first] = await place.scoring.score_due(BTC_HOURLY)
+    place.clock.moment += 30 * HOUR
+    walk = (BTC_HOURLY, cut, NOW, 24, place.forecasting, place.scoring)
+    rest = await walk_forward(*walk, had={first.origin})
+    assert [e.origin for e in rest] == [cut - HOUR + k * 24 * HOUR for k in (1, 2, 3)]
+    assert await walk_forward(*walk, had={e.origin for e in [first, *rest]}) == []
+    assert len(await place.forecasts.recent(BTC_HOURLY, 10)) == 4

@@ -247,5 +247,18 @@ async def test_a_backfill_that_makes_no_sense_is_refused(platform, wrong):
     assert platform.parts.asked == []
 
 
+async def test_a_backfill_is_cancelled(platform):
+    asked = BTC | {"start": "2024-01-01T00:00:00Z"}
+    ids = [
+        (await platform.client.post("/v1/market/backfills", json=asked)).json()["id"]
+        for _ in range(2)
+    ]
+    answer = await platform.client.delete(f"/v1/market/backfills/{ids[0]}")
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    listed = (await platform.client.get("/v1/market/backfills")).json()["backfills"]
+    assert {one["id"]: one["state"] for one in listed} == {ids[0]: "cancelled", ids[1]: "queued"}
+
+
 async def test_an_unknown_backfill_is_not_found(platform):
     assert (await platform.client.get("/v1/market/backfills/nope")).status_code == 404
+    assert (await platform.client.delete("/v1/market/backfills/nope")).status_code == 404

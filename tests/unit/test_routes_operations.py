@@ -47,9 +47,30 @@ async def test_it_is_ready_when_every_part_is(platform):
 
 
 @pytest.mark.parametrize("state", [PartState.STARTING, PartState.FAILED])
-async def test_a_part_that_starts_or_failed_makes_it_not_ready(platform, state):
-    platform.parts.parts = [PartHealth(part="news:coindesk", state=state)]
+@pytest.mark.parametrize("part", ["supervisor", "collectors", "sentiment-worker:0", "redis"])
+async def test_an_essential_part_that_starts_or_failed_makes_it_not_ready(platform, part, state):
+    platform.parts.parts = [PartHealth(part=part, state=state)]
     assert (await parts_of(platform))[0] == 503
+
+
+@pytest.mark.parametrize("state", [PartState.STARTING, PartState.FAILED, PartState.LATE])
+@pytest.mark.parametrize("part", ["news:coindesk", "candles:binance:XYZ-USDT:1h", "news"])
+async def test_a_collector_in_trouble_is_shown_and_takes_nothing_else_out(platform, part, state):
+    platform.parts.parts = [PartHealth(part=part, state=state)]
+    answer = await platform.client.get("/readyz")
+    assert answer.status_code == 200
+    assert (answer.json()["ready"], answer.json()["degraded"]) == (True, True)
+    assert {"part": part, "state": state} in [
+        {"part": one["part"], "state": one["state"]} for one in answer.json()["parts"]
+    ]
+
+
+async def test_with_every_part_well_or_stopped_it_is_not_degraded(platform):
+    platform.parts.parts = [
+        PartHealth(part="news:coindesk", state=PartState.OK),
+        PartHealth(part="news:cointelegraph", state=PartState.STOPPED),
+    ]
+    assert (await platform.client.get("/readyz")).json()["degraded"] is False
 
 
 @pytest.mark.parametrize("state", [PartState.LATE, PartState.STOPPED])

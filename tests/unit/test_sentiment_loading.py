@@ -14,10 +14,11 @@ from safetensors.numpy import save_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from finsight.adapters.models import compact_model, onnx_export
-from finsight.adapters.models.compact_model import merge_adapters, read_compact_model
+from finsight.adapters.models.compact_model import WINDOW, merge_adapters, read_compact_model
 from finsight.adapters.models.onnx_export import compact_files, exported
 from finsight.adapters.models.onnx_sentiment import OnnxSentimentModel
 from finsight.adapters.models.sentiment_loading import load_sentiment_model
+from finsight.adapters.models.text_parts import TextParts
 from finsight.adapters.models.torch_sentiment import TorchSentimentModel
 from finsight.domain.errors import ModelUnavailable, StoreUnavailable
 from finsight.ports.models import ModelReference, SentimentModel
@@ -126,15 +127,17 @@ def test_another_architecture_runs_on_torch(cache: Path, folder: Path, tmp_path:
 
 
 def test_a_graph_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = compact_files(read_compact_model())
-    graph = exported(files, cache)
+    compact = read_compact_model()
+    files, parts = compact_files(compact), TextParts.open(compact.encoder, WINDOW)
+    graph = exported(files, parts, cache)
     monkeypatch.setattr(onnx_export, "bert_classifier", None)  # Making it again would fail.
-    assert exported(files, cache) == graph
+    assert exported(files, parts, cache) == graph
     assert not list(cache.glob("*.part"))
 
 
 def test_other_adapters_are_another_graph(tmp_path: Path) -> None:
-    files = compact_files(read_compact_model())
+    compact = read_compact_model()
+    files, parts = compact_files(compact), TextParts.open(compact.encoder, WINDOW)
     assert files.adapters is not None
     with safe_open(files.adapters, "np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -143,7 +146,8 @@ def test_other_adapters_are_another_graph(tmp_path: Path) -> None:
     tensors[changed] = tensors[changed] + 1
     other = tmp_path / "adapters.safetensors"
     save_file(tensors, other, metadata=made)
-    assert exported(replace(files, adapters=other), tmp_path) != exported(files, tmp_path)
+    changed_graph = exported(replace(files, adapters=other), parts, tmp_path)
+    assert changed_graph != exported(files, parts, tmp_path)
 
 
 def test_adapters_are_added_to_the_layers_they_name_and_to_no_other(tmp_path: Path) -> None:
@@ -166,9 +170,10 @@ def test_the_compact_model_stays_small() -> None:
 def test_another_head_is_another_graph(folder: Path, tmp_path: Path) -> None:
     own = onnx_export.bert_files(folder)
     assert own is not None
-    first = exported(own, tmp_path)
+    parts = TextParts.open(folder, WINDOW)
+    first = exported(own, parts, tmp_path)
     weights = tmp_path / "model.safetensors"
     changed = bytearray((folder / "model.safetensors").read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(bytes(changed))
-    assert exported(onnx_export.BertFiles(weights, own.shape, None), tmp_path) != first
+    assert exported(onnx_export.BertFiles(weights, own.shape, None), parts, tmp_path) != first

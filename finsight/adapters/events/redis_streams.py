@@ -118,10 +118,12 @@ class RedisStreamsBus:
             # An event comes back once it has been idle for `claim_after`; setting how
             # long it has been idle is how to say when.
             pause_ms = _FIRST_PAUSE_MS * _LONGER_EACH_TIME ** (delivery.attempt - 1)
-            idle_ms = max(0, self._claim_after_ms - pause_ms)
-            pending = await self._pending.entries(group, 1, first=delivery.id, last=delivery.id)
-            for entry in pending:
-                await self._pending.set_idle(group, entry.consumer, [delivery.id], idle_ms)
+            await self._due_after(group, delivery.id, pause_ms)
+
+    async def put_off(self, group: str, delivery: Delivery, pause_s: float) -> None:
+        self._hold_no_longer(group, [delivery.id])
+        with redis_errors_translated():
+            await self._due_after(group, delivery.id, int(pause_s * 1000), delivery.attempt - 1)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         with redis_errors_translated():
@@ -175,6 +177,13 @@ class RedisStreamsBus:
             if consumer.group == group:
                 for delivery_id in ids:
                     held.pop(delivery_id, None)
+
+    async def _due_after(
+        self, group: str, delivery_id: str, pause_ms: int, attempts: int | None = None
+    ) -> None:
+        idle_ms = max(0, self._claim_after_ms - pause_ms)
+        for entry in await self._pending.entries(group, 1, first=delivery_id, last=delivery_id):
+            await self._pending.set_idle(group, entry.consumer, [delivery_id], idle_ms, attempts)
 
     async def _give_back(self, consumer: _Consumer, held: dict[str, int]) -> None:
         group, name = consumer

@@ -12,19 +12,27 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from finsight.adapters.models import onnx_graph
+from finsight.adapters.models.calibration_texts import CALIBRATION_TEXTS
 from finsight.adapters.models.compact_model import CompactModel, merge_adapters
 from finsight.adapters.models.onnx_graph import (
     BertShape,
     ClassifierHead,
     DenseLayer,
     Precision,
+    Ranges,
     bert_classifier,
+    range_finder,
 )
+from finsight.adapters.models.text_parts import TextParts
 from finsight.domain.errors import ModelUnavailable
+
+_RANGE_MARGIN = 1.15
+"""Texts to come may go a little beyond what the calibration showed."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,14 @@ def bert_files(folder: Path) -> BertFiles | None:
     return BertFiles(found, _shape(config), None) if plain and found is not None else None
 
 
-def exported(files: BertFiles, cache_folder: Path, precision: Precision = "int8") -> Path:
+def exported(
+    files: BertFiles, parts: TextParts, cache_folder: Path, precision: Precision = "int8"
+) -> Path:
     """Return the graph of `files`, written into `cache_folder` unless it is there.
 
-    Its name is a hash of all that it is made from. Replicas that start together wait
-    for the first one, which puts the file there whole.
+    `parts` makes tokens of the sentences on which int8 is calibrated. The graph's name is
+    a hash of all that it is made from. Replicas that start together wait for the first
+    one, which puts the file there whole.
 
     Raises: ModelUnavailable (weights that can't be read, a folder that can't be written).
     """
@@ -86,7 +97,7 @@ def exported(files: BertFiles, cache_folder: Path, precision: Precision = "int8"
         with (cache_folder / "sentiment-export.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_file():
-                _write(files, target, precision, reduce_range)
+                _write(files, parts, target, precision, reduce_range)
     except (OSError, KeyError, SafetensorError) as exc:
         raise ModelUnavailable(
             f"can't prepare {files.weights} in {cache_folder}: {exc}; check that the model is "
@@ -103,7 +114,9 @@ def _shape(config: dict[str, float]) -> BertShape:
     )
 
 
-def _write(files: BertFiles, target: Path, precision: Precision, reduce_range: bool) -> None:
+def _write(
+    files: BertFiles, parts: TextParts, target: Path, precision: Precision, reduce_range: bool
+) -> None:
     weights = _read_weights(files.weights)
     if files.adapters is not None:
         weights = merge_adapters(weights, files.adapters)
@@ -113,9 +126,8 @@ def _write(files: BertFiles, target: Path, precision: Precision, reduce_range: b
             _dense(weights, "classifier", None),
         )
     )
-    graph = bert_classifier(
-        weights, files.shape, head, precision=precision, reduce_range=reduce_range
-    )
+    ranges = _ranges(weights, files.shape, head, parts) if precision == "int8" else None
+    graph = bert_classifier(weights, files.shape, head, ranges=ranges, reduce_range=reduce_range)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
     os.close(handle)
     try:
@@ -124,6 +136,25 @@ def _write(files: BertFiles, target: Path, precision: Precision, reduce_range: b
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _ranges(
+    weights: dict[str, np.ndarray], shape: BertShape, head: ClassifierHead, parts: TextParts
+) -> Ranges:
+    """Run the calibration's sentences in fp32, and see how far each activation goes."""
+    finder, names = range_finder(weights, shape, head)
+    session = onnxruntime.InferenceSession(
+        finder.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    answers = np.array(
+        [
+            session.run(None, {"input_ids": batch.input_ids, "mask": batch.mask})
+            for batch in parts.unpadded(CALIBRATION_TEXTS)
+        ]
+    )
+    least = _RANGE_MARGIN * answers[:, 0::2].min(axis=0)
+    greatest = _RANGE_MARGIN * answers[:, 1::2].max(axis=0)
+    return dict(zip(names, zip(least.tolist(), greatest.tolist(), strict=True), strict=True))
 
 
 def _read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -151,6 +182,7 @@ def _content_key(files: BertFiles, precision: str, reduce_range: bool) -> str:
     digest = hashlib.sha256(f"{files.shape} {precision} {reduce_range}".encode())
     # A change of the graph's recipe makes another graph.
     digest.update(Path(onnx_graph.__file__).read_bytes())
+    digest.update(f"{_RANGE_MARGIN} {CALIBRATION_TEXTS}".encode())
     with files.weights.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     if files.adapters is not None:

@@ -67,9 +67,10 @@ class OnnxSentimentModel:
     ) -> OnnxSentimentModel:
         """Open the compact model. Raises: ModelUnavailable."""
         compact = read_compact_model()
+        parts = TextParts.open(compact.encoder, WINDOW)
         return cls(
-            exported(compact_files(compact), cache_folder, precision),
-            TextParts.open(compact.encoder, WINDOW),
+            exported(compact_files(compact), parts, cache_folder, precision),
+            parts,
             columns=compact.columns,
             name=NAME,
             version=compact.version,
@@ -95,9 +96,10 @@ class OnnxSentimentModel:
         if files is None:
             return None
         config = read_classifier_config(folder)
+        parts = TextParts.open(folder, config.window, config.padding)
         return cls(
-            exported(files, cache_folder, precision),
-            TextParts.open(folder, config.window, config.padding),
+            exported(files, parts, cache_folder, precision),
+            parts,
             columns=config.columns,
             name=name,
             version=version,

@@ -78,6 +78,10 @@ class TextParts:
         )
         return [sum(map(len, ids)) for ids in parts]
 
+    def unpadded(self, texts: Sequence[str]) -> list[TokenBatch]:
+        """Return a batch of its own for every part of `texts`."""
+        return [_padded([ids], self._padding) for of_text in self._split(texts) for ids in of_text]
+
     def score(
         self,
         texts: Sequence[str],

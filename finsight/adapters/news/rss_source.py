@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import feedparser
 
@@ -66,6 +67,9 @@ class RssSource:
             raise Misconfigured(f"the feed {name} needs a url; only {known} are known by name")
         if not address.lower().startswith(("http://", "https://")):
             raise Misconfigured(f"the url of the feed {name} must begin with http:// or https://")
+        if "@" in urlsplit(address).netloc:
+            # It would be shown to whoever asks what is collected.
+            raise Misconfigured(f"the url of the feed {name} may not hold a user or a password")
         return cls(name, address, GuardedHttp(allow_private=allow_private), clock)
 
     @property

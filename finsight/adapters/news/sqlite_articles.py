@@ -20,7 +20,13 @@ from finsight.adapters.news.sqlite_rows import (
     to_us,
     write_cursor,
 )
-from finsight.adapters.news.sqlite_sentiment import known_rows, save_score_rows, trend_points
+from finsight.adapters.news.sqlite_sentiment import (
+    known_rows,
+    mark_rows_announced,
+    save_score_rows,
+    trend_points,
+    unannounced_rows,
+)
 from finsight.domain.article import Article
 from finsight.domain.errors import NotFound
 from finsight.domain.sentiment import ArticleScore, TrendPoint
@@ -74,6 +80,12 @@ class SqliteArticleStore:
         See `ports.news.ArticleStore.save_scores`.
         """
         return await asyncio.to_thread(self._save_scores, scores)
+
+    async def unannounced_scores(self, limit: int) -> list[ScoredArticle]:
+        return await asyncio.to_thread(self._unannounced_scores, limit)
+
+    async def mark_scores_announced(self, article_ids: Sequence[str]) -> None:
+        await asyncio.to_thread(self._mark_scores_announced, article_ids)
 
     async def trend(
         self, symbol: str | None, start: datetime, end: datetime, bucket: timedelta
@@ -149,6 +161,14 @@ class SqliteArticleStore:
     def _save_scores(self, scores: Sequence[ArticleScore]) -> list[str]:
         with self._file.writing() as db:
             return save_score_rows(db, scores)
+
+    def _unannounced_scores(self, limit: int) -> list[ScoredArticle]:
+        with self._file.reading() as db:
+            return unannounced_rows(db, limit)
+
+    def _mark_scores_announced(self, article_ids: Sequence[str]) -> None:
+        with self._file.writing() as db:
+            mark_rows_announced(db, article_ids)
 
     def _trend(
         self, symbol: str | None, start: datetime, end: datetime, bucket: timedelta

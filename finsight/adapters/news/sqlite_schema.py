@@ -56,6 +56,12 @@ MIGRATIONS: tuple[str, ...] = (
         tokenize="unicode61 remove_diacritics 2"
     );
     """,
+    # What was scored until now was announced when it was scored.
+    """
+    ALTER TABLE scores ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;
+    UPDATE scores SET announced = 1;
+    CREATE INDEX scores_unannounced ON scores (scored_us, number) WHERE announced = 0;
+    """,
 )
 """Each takes the file from the version before it; only ever append.
 

@@ -6,10 +6,16 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from finsight.adapters.news.sqlite_rows import from_us, to_us
+from finsight.adapters.news.sqlite_rows import (
+    ARTICLE_COLUMNS,
+    SCORE_COLUMNS,
+    from_us,
+    read_scored,
+    to_us,
+)
 from finsight.domain.errors import InvalidInput
 from finsight.domain.sentiment import ArticleScore, TrendPoint
-from finsight.ports.news import KnownSentiment
+from finsight.ports.news import KnownSentiment, ScoredArticle
 
 MAX_BUCKETS = 10_000
 
@@ -20,7 +26,8 @@ def save_score_rows(db: sqlite3.Connection, scores: Sequence[ArticleScore]) -> l
     for score in scores:
         sentiment, scored_us = score.sentiment, to_us(score.scored_at)
         stored = db.execute(
-            "INSERT OR IGNORE INTO scores SELECT number, ?, ?, ?, ?, ?, ?, ?, "
+            "INSERT OR IGNORE INTO scores (number, negative, neutral, positive, model, "
+            "model_version, parts, scored_us, known_us) SELECT number, ?, ?, ?, ?, ?, ?, ?, "
             "max(published_us, first_seen_us, ?) FROM articles WHERE id = ?",
             (
                 sentiment.negative,
@@ -38,6 +45,25 @@ def save_score_rows(db: sqlite3.Connection, scores: Sequence[ArticleScore]) -> l
             db.execute("UPDATE articles SET scored = 1 WHERE id = ?", (score.article_id,))
             first_scored.append(score.article_id)
     return first_scored
+
+
+def unannounced_rows(db: sqlite3.Connection, limit: int) -> list[ScoredArticle]:
+    """Articles whose score is not marked announced, first scored first."""
+    rows = db.execute(
+        f"SELECT {ARTICLE_COLUMNS}, {SCORE_COLUMNS} FROM scores s "
+        "JOIN articles a ON a.number = s.number WHERE s.announced = 0 "
+        "ORDER BY s.scored_us, s.number LIMIT ?",
+        (limit,),
+    )
+    return [read_scored(row) for row in rows]
+
+
+def mark_rows_announced(db: sqlite3.Connection, article_ids: Sequence[str]) -> None:
+    db.executemany(
+        "UPDATE scores SET announced = 1 WHERE announced = 0 "
+        "AND number = (SELECT number FROM articles WHERE id = ?)",
+        [(article_id,) for article_id in article_ids],
+    )
 
 
 def trend_points(

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 
 from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Series
 from finsight.domain.errors import InvalidInput
-from finsight.domain.timeframe import Timeframe, UtcDatetime
+from finsight.domain.timeframe import AskedMoment, Timeframe
 
 Exchange = Annotated[
     str, Query(pattern=EXCHANGE_PATTERN, description="ccxt's id of the venue", examples=["binance"])
@@ -39,10 +39,10 @@ class Span:
 
 async def _asked_span(
     start: Annotated[
-        UtcDatetime | None, Query(description="from here on", examples=["2025-12-01T00:00:00Z"])
+        AskedMoment | None, Query(description="from here on", examples=["2025-12-01T00:00:00Z"])
     ] = None,
     end: Annotated[
-        UtcDatetime | None,
+        AskedMoment | None,
         Query(description="up to here, not included", examples=["2025-12-13T00:00:00Z"]),
     ] = None,
 ) -> Span:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from finsight.deployments.http_ports import Ports
 from finsight.domain.article import Article
 from finsight.domain.sentiment import SentimentLabel
-from finsight.domain.timeframe import UtcDatetime
+from finsight.domain.timeframe import AskedMoment
 from finsight.ports.news import ArticleQuery, ScoredArticle
 
 router = APIRouter(prefix="/news", tags=["news"])
@@ -67,8 +67,8 @@ async def search_articles(
         Query(pattern=r"^[A-Za-z0-9]{1,15}$", description="base currency", examples=["BTC"]),
     ] = None,
     source: Annotated[str | None, Query(max_length=100, examples=["coindesk"])] = None,
-    after: Annotated[UtcDatetime | None, Query(description="published at or after")] = None,
-    before: Annotated[UtcDatetime | None, Query(description="published before")] = None,
+    after: Annotated[AskedMoment | None, Query(description="published at or after")] = None,
+    before: Annotated[AskedMoment | None, Query(description="published before")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[
         str | None, Query(max_length=500, description="`next_cursor` of the page before")

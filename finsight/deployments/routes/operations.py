@@ -24,9 +24,10 @@ class HealthAnswer(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """Ready when no part is starting or failed."""
+    """Ready: no essential part is starting or failed. Degraded: some part is less than well."""
 
     ready: bool
+    degraded: bool
     version: str
     time: datetime
     parts: list[PartHealth]
@@ -62,10 +63,14 @@ async def is_up() -> Response:
 @probes.get(
     "/readyz",
     response_model=ReadyAnswer,
-    responses={503: {"model": ReadyAnswer, "description": "A part is starting or failed"}},
+    responses={503: {"model": ReadyAnswer, "description": "An essential part starts or failed"}},
 )
 async def is_ready(ports: Ports) -> Response:
-    """Each part with its state and the age of its data; 503 while one starts or has failed."""
+    """Each part, its state, the age of its data; 503 while an essential one starts or failed.
+
+    A collector is not essential: one that starts, is late or has failed makes the
+    platform `degraded`, and everything else is served.
+    """
 
     async def candles() -> Sequence[PartHealth]:
         await ports.candles.list_series()
@@ -89,6 +94,7 @@ async def is_ready(ports: Ports) -> Response:
     )
     answer = ReadyAnswer(
         ready=readiness.ready,
+        degraded=readiness.degraded,
         version=finsight.__version__,
         time=ports.clock.now(),
         parts=list(readiness.parts),

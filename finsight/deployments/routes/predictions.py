@@ -15,7 +15,7 @@ from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Candle, Ser
 from finsight.domain.errors import InvalidInput, StoreUnavailable
 from finsight.domain.forecast import Forecast
 from finsight.domain.sentiment import TrendPoint
-from finsight.domain.timeframe import Timeframe, UtcDatetime
+from finsight.domain.timeframe import AskedMoment, Timeframe
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ScoredForecast
 from finsight.services.forecast_scoring import ForecastScoring
@@ -138,7 +138,9 @@ async def list_forecasts(
 @router.get("/models")
 async def list_models(
     ports: Ports,
-    kind: Annotated[str | None, Query(max_length=50, examples=["forecaster-1h"])] = None,
+    kind: Annotated[
+        str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,50}$", examples=["forecaster-1h"])
+    ] = None,
 ) -> ModelList:
     """The registry's models, newest first, and which of them answer."""
     return ModelList(models=await asyncio.to_thread(_models, ports, kind))
@@ -150,7 +152,7 @@ async def forecast_accuracy(
     exchange: OptionalExchange = None,
     symbol: OptionalSymbol = None,
     timeframe: Timeframe | None = None,
-    since: Annotated[UtcDatetime | None, Query(description="forecasts made from then on")] = None,
+    since: Annotated[AskedMoment | None, Query(description="forecasts made from then on")] = None,
 ) -> AccuracyAnswer:
     """The record: errors against naive, coverage of the intervals, direction."""
     scoring = ForecastScoring(ports.candles, ports.forecasts, ports.clock)

@@ -41,6 +41,8 @@ class TextsToScore(BaseModel):
     @classmethod
     def _has_something_to_score(cls, texts: list[str]) -> list[str]:
         for number, text in enumerate(texts):
+            if _has_half_a_character(text):
+                raise ValueError(f"text {number} holds half a character (a lone surrogate)")
             if not text.strip():
                 raise ValueError(f"text {number} is empty; there is nothing to score")
             if len(text) > MAX_TEXT_CHARACTERS:
@@ -130,6 +132,15 @@ async def sentiment_trend(
         score=total / articles if articles else None,
         points=points,
     )
+
+
+def _has_half_a_character(text: str) -> bool:
+    # JSON can spell one half of a surrogate pair; no encoding can write it again.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _answer(made: SentimentScore) -> ScoredText:

@@ -62,12 +62,12 @@ async def follow_events(
     last_event_id: Annotated[
         str | None,
         Header(
-            pattern=r"^\d+(-\d+)?$",
+            pattern=r"^\d+-\d+$",
             description="go on after this event; browsers send it when they reconnect",
         ),
     ] = None,
 ) -> StreamingResponse:
-    """Candles, articles, scores and forecasts as they come, with a heartbeat every 15 s.
+    """Candles, articles, scores and forecasts as they come, with a heartbeat every 10 s.
 
     Each event's name is its kind, its id is for `Last-Event-ID`, its data is JSON.
     """

@@ -1,0 +1,26 @@
+"""The `finsight` command: every verb, its help and its examples."""
+
+from __future__ import annotations
+
+import typer
+
+from finsight.commands import (
+    ask,
+    collecting,
+    operating,
+    settings_reference,
+    starting,
+    training,
+)
+
+app = typer.Typer(
+    name="finsight",
+    help="Watches crypto markets and reads their news, on your own machines.\n\n"
+    "Start with `finsight demo`: the whole platform on recorded real data, offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for group in (starting, operating, collecting, ask, training, settings_reference):
+    group.register(app)
