@@ -284,7 +284,8 @@ def _name_of(champion: ModelReference) -> tuple[str, str]:
     return champion.tags.get("model", ""), champion.version
 
 
-@ray.remote(num_cpus=1, max_retries=3)
+# One call a process: what a training took (half a gigabyte) is given back with it.
+@ray.remote(num_cpus=1, max_retries=3, max_calls=1)
 def _train(settings: Settings, timeframe: Timeframe, worker: Any) -> ModelReference:
     def progress(step: int, steps: int, loss: float) -> None:
         worker.training_progress.remote(str(timeframe), step, steps)

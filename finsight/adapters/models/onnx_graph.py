@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -259,7 +259,7 @@ class _GraphBuilder:
         return name
 
     def _node(
-        self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: object
+        self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: Any
     ) -> str:
         self._nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
         return output
