@@ -21,6 +21,12 @@ from finsight.training.sentiment_training_loop import SentimentRecipe, bucketed,
 from finsight.training.train_sentiment import SentimentData, main, train_sentiment
 from finsight.wiring import load_sentiment_model, open_model_registry
 
+# Ray Data reads its own deprecated options as it copies a context; MLflow and peft do alike.
+pytestmark = [
+    pytest.mark.filterwarnings("default::DeprecationWarning"),
+    pytest.mark.filterwarnings("default::FutureWarning"),
+]
+
 GOOD = ("surges", "gains", "rallies", "wins", "soars")
 BAD = ("slumps", "loses", "crashes", "fails", "sinks")
 FLAT = ("meets", "waits", "opens", "moves", "reports")
