@@ -12,64 +12,34 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
+from safetensors.numpy import load_file
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
-    BertModel,
-    BertPreTrainedModel,
+    BertForSequenceClassification,
     TextClassificationPipeline,
     pipeline,
 )
-from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging
 
-from finsight.adapters.models.compact_model import read_compact_model
-
-
-class CompactForSequenceClassification(BertPreTrainedModel):
-    """The compact model as transformers would have it: same encoder, same head, fp32."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        compact = read_compact_model()
-        self.from_layers = compact.head.from_layers
-        self.head = torch.nn.Sequential()
-        for dense in compact.head.layers:
-            linear = torch.nn.Linear(*dense.weight.shape)
-            self.head.append(linear)
-            if dense.activation == "Relu":
-                self.head.append(torch.nn.ReLU())
-        self.post_init()
-
-    def read_head(self) -> None:
-        """Put the trained weights into the head."""
-        linears = [part for part in self.head if isinstance(part, torch.nn.Linear)]
-        for linear, dense in zip(linears, read_compact_model().head.layers, strict=True):
-            linear.weight.data = torch.from_numpy(dense.weight.T.copy())
-            linear.bias.data = torch.from_numpy(dense.bias)
-
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any
-    ) -> SequenceClassifierOutput:
-        states = self.bert(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
-        ).hidden_states
-        share = (attention_mask / attention_mask.sum(1, keepdim=True))[:, :, None]
-        means = torch.cat([(states[n] * share).sum(1) for n in self.from_layers], dim=1)
-        return SequenceClassifierOutput(logits=self.head(means))
+from finsight.adapters.models.compact_model import merge_adapters, read_compact_model
 
 
 def peer_pipeline() -> TextClassificationPipeline:
-    """`transformers.pipeline` over the same encoder and head, in fp32 on the CPU."""
-    # It would say at length that it doesn't know this class, and of weights left out.
+    """`transformers.pipeline` over the same encoder, adapters and head, in fp32 on the CPU."""
+    # It would say at length which weights are new.
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
-    folder = str(read_compact_model().encoder)
-    config = AutoConfig.from_pretrained(folder, num_labels=3)
-    model = CompactForSequenceClassification(config)
-    model.bert = BertModel.from_pretrained(folder, add_pooling_layer=False)
-    model.read_head()
+    compact = read_compact_model()
+    folder = str(compact.encoder)
+    model = BertForSequenceClassification.from_pretrained(folder, num_labels=3)
+    merged = merge_adapters(load_file(compact.encoder / "model.safetensors"), compact.adapters)
+    encoder = model.bert.state_dict()
+    kept = {name: torch.from_numpy(merged[name]) for name in encoder}
+    model.bert.load_state_dict(kept)
+    linears = (model.bert.pooler.dense, model.classifier)
+    for linear, dense in zip(linears, compact.head.layers, strict=True):
+        linear.weight.data = torch.from_numpy(dense.weight.T.copy())
+        linear.bias.data = torch.from_numpy(dense.bias)
     return pipeline(
         "text-classification",
         model=model.eval(),

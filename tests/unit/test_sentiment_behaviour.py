@@ -35,6 +35,22 @@ def test_good_news_scores_above_bad_news(
     assert score(model, better) > score(model, worse) + 0.05
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Bitcoin surges past $100,000 as institutions buy", SentimentLabel.POSITIVE),
+        ("Solana rallies 12% after upgrade", SentimentLabel.POSITIVE),
+        ("Bitcoin plunges below $80,000 as traders flee", SentimentLabel.NEGATIVE),
+        ("Exchange hacked, $200 million stolen", SentimentLabel.NEGATIVE),
+        ("SEC sues exchange over unregistered securities", SentimentLabel.NEGATIVE),
+    ],
+)
+def test_plain_crypto_headlines_have_their_side(
+    model: OnnxSentimentModel, text: str, label: SentimentLabel
+) -> None:
+    assert model.score([text])[0].label is label
+
+
 @pytest.mark.parametrize("sentence", ["{} plunges to a yearly low", "{} gains 8% on strong demand"])
 def test_the_name_of_the_coin_changes_little(model: OnnxSentimentModel, sentence: str) -> None:
     scores = [score(model, sentence.format(c)) for c in ("Bitcoin", "Ethereum", "Litecoin")]

