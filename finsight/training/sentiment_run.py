@@ -122,7 +122,15 @@ def _connect(workers: int) -> None:
         ray.init(namespace=NAMESPACE)
         return
     cpus = max(os.cpu_count() or 1, workers + 1)
-    ray.init(address="local", num_cpus=cpus, namespace=NAMESPACE, include_dashboard=False)
+    # Ray Train asks the dashboard's State API whether its controller lives; where there is
+    # none it takes the controller for dead after some minutes, and ends the workers.
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        namespace=NAMESPACE,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+    )
 
 
 def _tokenised(texts: Sequence[LabelledText], recipe: SentimentRecipe) -> Any:
