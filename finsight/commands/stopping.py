@@ -14,13 +14,15 @@ _GONE_WITHIN_S = 10.0
 
 
 def end_on_signals() -> None:
-    """End on SIGTERM, and when the terminal is closed, as on Ctrl-C.
+    """End on Ctrl-C, on SIGTERM, and when the terminal is closed.
 
     To be called again after Ray has started: Ray puts handlers of its own in place,
     and they end the process before it has stopped what it started.
     """
     if threading.current_thread() is not threading.main_thread():
         return
+    # A shell script's background job begins with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     # `nohup` asks to outlive the terminal.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

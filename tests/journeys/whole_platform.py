@@ -94,6 +94,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def started_demo(folder: Path, recordings: Path) -> Iterator[WholePlatform]:
     """Run `finsight demo` on `recordings` until it is ready; stop it with Ctrl-C at the end."""
@@ -111,6 +115,8 @@ def started_demo(folder: Path, recordings: Path) -> Iterator[WholePlatform]:
             text=True,
             env=environment,
             start_new_session=True,
+            # As a script's background job begins: Ctrl-C must end it all the same.
+            preexec_fn=_ignore_interrupts,
         )
     try:
         wait_for(
