@@ -1,6 +1,8 @@
 """The main job, end to end, as a new user runs it."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +65,19 @@ def test_the_api_serves_what_was_collected(platform: WholePlatform) -> None:
         "/v1/sentiment/score", {"texts": ["Bitcoin surges to a record", "Exchange collapses"]}
     )["scores"]
     assert scores[0]["score"] > scores[1]["score"]
+
+
+def without_numbers(line: str) -> str:
+    return " ".join(re.sub(r"[\d.,:–-]*\d", "#", line).split())
+
+
+def test_the_readme_shows_what_the_demo_prints(platform: WholePlatform) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = re.search(r"```text\n(FinSight on recorded.*?)```", readme, re.DOTALL)
+    assert shown is not None
+    printed = {without_numbers(line) for line in platform.log.read_text().splitlines()}
+    assert [
+        line
+        for line in shown[1].splitlines()
+        if line.strip() and without_numbers(line) not in printed
+    ] == []
