@@ -100,12 +100,12 @@ def on_ray(address: str | None) -> Iterator[None]:
     if address is None:
         yield
         return
+    refuse_unreachable(address, f"--ray {address}")
     import ray
 
     if ray.is_initialized():
         yield
         return
-    refuse_unreachable(address, f"--ray {address}")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:

@@ -13,6 +13,11 @@ from finsight.backtesting import sweep
 from finsight.domain.errors import InvalidInput
 from tests.builders import a_walk
 
+# Ray Data reads its own deprecated options as it copies a context.
+pytestmark = [
+    pytest.mark.filterwarnings("default::DeprecationWarning"),
+    pytest.mark.filterwarnings("default::FutureWarning"),
+]
 WALK = a_walk(1_500, seed=2)
 GRID = {"fast": range(5, 35), "slow": range(10, 60, 5)}
 OPTIONS = {"costs": {"fee": 0.001}, "direction": "both", "block_sets": 32}

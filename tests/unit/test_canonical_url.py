@@ -132,4 +132,5 @@ def test_tracking_never_changes_the_address(address, tracking):
     except InvalidInput:
         return
     base, _, _ = address.partition("#")
-    assert canonical_url(f"{base}&{tracking}") == expected
+    joint = "&" if "?" in base else "?"
+    assert canonical_url(f"{base}{joint}{tracking}") == expected
