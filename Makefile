@@ -5,11 +5,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo up test lint types bench constraints clean
+.PHONY: help install demo up test test-long lint types bench constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(READY) ## make .venv with FinSight and all it needs
 
@@ -28,6 +28,9 @@ up: $(READY) ## the platform on live exchanges and feeds; Ctrl-C stops it
 
 test: $(READY) ## the test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(READY) ## the few tests that take a minute each
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 lint: $(READY) ## style
 	@$(BIN)/ruff check .

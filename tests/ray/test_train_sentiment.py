@@ -64,6 +64,7 @@ def recipe(base: Path, **changed: Any) -> SentimentRecipe:
     return SentimentRecipe(**{**given, **changed})
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)  # Workers import torch: minutes on a machine that is busy.
 def test_two_workers_train_a_model_that_is_registered_and_serves(
     ray_cluster: Any, settings: Settings, base: Path, labelled: Path
@@ -107,6 +108,7 @@ def kill_a_worker_after_some_checkpoints(storage: Path, killed: list[int]) -> No
             continue
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_adapters_survive_a_killed_worker_and_the_run_says_so(
     ray_cluster: Any,
