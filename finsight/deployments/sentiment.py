@@ -65,7 +65,7 @@ def _places(requests: list[_Request]) -> int:
 
 @serve.deployment(
     name="Sentiment",
-    # Room for every batch that may form while others run; see docs/architecture.md.
+    # Room for every batch that may form while others run: a queue can't form a larger one.
     max_ongoing_requests=1024,
     user_config=SentimentTuning().model_dump(),
 )

@@ -118,15 +118,8 @@ async def report_gaps(
         NotFound: nothing is stored of the series.
         StoreUnavailable: the store did not answer.
     """
-    coverage = await store.coverage(series)
-    known = await _known_span(store, series, coverage)
-    if known is None:
-        raise NotFound(f"nothing is stored of {series}; collect or backfill it first")
-    start, end = start or known.start, end or known.end
-    _check_range(start, end)
-    judged_end = _closed_end(series.timeframe, end, now)
-    table = await store.read(series, start, end)
-    return find_gaps(series.timeframe, table.ts_ms, coverage, start, judged_end, known)
+    _, gaps = await _candles_and_gaps(store, series, start, end, now)
+    return gaps
 
 
 async def describe_series(
@@ -142,6 +135,16 @@ async def describe_series(
 
     Raises: as `report_gaps`.
     """
+    return _statistics(series, *await _candles_and_gaps(store, series, start, end, now))
+
+
+async def _candles_and_gaps(
+    store: CandleStore,
+    series: Series,
+    start: datetime | None,
+    end: datetime | None,
+    now: datetime | None,
+) -> tuple[CandleTable, GapReport]:
     coverage = await store.coverage(series)
     known = await _known_span(store, series, coverage)
     if known is None:
@@ -151,7 +154,7 @@ async def describe_series(
     judged_end = _closed_end(series.timeframe, end, now)
     table = await store.read(series, start, end)
     gaps = find_gaps(series.timeframe, table.ts_ms, coverage, start, judged_end, known)
-    return _statistics(series, table, gaps)
+    return table, gaps
 
 
 def _statistics(series: Series, table: CandleTable, gaps: GapReport) -> SeriesStatistics:

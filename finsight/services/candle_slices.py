@@ -42,11 +42,13 @@ async def read_slice(
     end: datetime | None,
     limit: int,
     with_quality: bool = False,
+    now: datetime | None = None,
 ) -> CandleSlice:
     """Return the first `limit` candles of `[start, end)`; without `start`, the newest ones.
 
     Reads about as much as it returns, however long the series is. A timeframe that
-    isn't stored is put together from a shorter one.
+    isn't stored is put together from a shorter one. Candles that had not closed at `now`
+    don't count against the quality.
 
     Raises:
         NotFound: nothing is stored that could give such candles.
@@ -65,7 +67,7 @@ async def read_slice(
     assert last is not None
     # Graded over what was asked for, holes at its ends included, but for what is on other slices.
     span = Interval(start or first, found.next_start or end or series.timeframe.next(last))
-    graded = await read_candles(store, series, *span, with_quality=True)
+    graded = await read_candles(store, series, *span, with_quality=True, now=now)
     return CandleSlice(
         found.candles, found.source, found.complete, found.next_start, graded.quality
     )

@@ -215,6 +215,18 @@ async def test_gaps_tell_no_trades_from_not_fetched(platform):
     assert gap["missing"] == 3
 
 
+async def test_candles_that_have_not_closed_are_not_missing(platform):
+    newest = NOW.replace(minute=0, second=0, microsecond=0) - HOUR
+    await platform.ports.candles.upsert(BTC_HOURLY, a_walk(3, newest - 2 * HOUR))
+    asked = BTC | {"start": (newest - 2 * HOUR).isoformat(), "end": (NOW + 50 * HOUR).isoformat()}
+    gaps = (await platform.client.get("/v1/market/gaps", params=asked)).json()
+    assert (gaps["present"], gaps["not_fetched"], gaps["no_trades"]) == (3, 0, 0)
+    stats = (await platform.client.get("/v1/market/stats", params=asked)).json()
+    assert stats["missing_share"] == 0
+    graded = await platform.client.get("/v1/market/candles", params=asked | {"quality": "true"})
+    assert graded.json()["quality"]["missing_share"] == 0
+
+
 async def test_statistics_of_a_series(platform, ten_candles):
     answer = (await platform.client.get("/v1/market/stats", params=BTC)).json()
     assert answer["candles"] == 10

@@ -135,7 +135,9 @@ async def read_candles(
     header, in JSON also `next`, leads to the page after this one.
     """
     kind = chosen_format(accept)
-    found = await read_slice(ports.candles, series, span.start, span.end, limit, quality)
+    found = await read_slice(
+        ports.candles, series, span.start, span.end, limit, quality, ports.clock.now()
+    )
     link = None
     if found.next_start is not None:
         asked = request.url.include_query_params(start=_iso(found.next_start))
@@ -215,7 +217,7 @@ async def list_gaps(
     limit: Annotated[int, Query(ge=1, le=10_000, description="gaps listed, oldest first")] = 1000,
 ) -> GapsAnswer:
     """Which candles are missing: nobody traded, or nobody has fetched them."""
-    report = await report_gaps(ports.candles, series, span.start, span.end)
+    report = await report_gaps(ports.candles, series, span.start, span.end, ports.clock.now())
     return GapsAnswer(
         series=series,
         start=report.start,
@@ -232,7 +234,7 @@ async def list_gaps(
 @router.get("/stats")
 async def series_statistics(ports: Ports, series: AskedSeries, span: AskedSpan) -> SeriesStatistics:
     """What a stored series did over a span, or over all of it."""
-    return await describe_series(ports.candles, series, span.start, span.end)
+    return await describe_series(ports.candles, series, span.start, span.end, ports.clock.now())
 
 
 def _body(kind: CandleFormat, series: Series, found: CandleSlice, link: str | None) -> bytes:
