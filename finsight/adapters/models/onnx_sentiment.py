@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from finsight.adapters.models.class_labels import read_classifier_config
 from finsight.adapters.models.compact_model import NAME, WINDOW, read_compact_model
 from finsight.adapters.models.onnx_export import bert_files, compact_files, exported
 from finsight.adapters.models.onnx_graph import Precision
-from finsight.adapters.models.text_parts import TextParts, TokenBatch
+from finsight.adapters.models.text_parts import PartsModel, TextParts, TokenBatch
 from finsight.domain.errors import ModelUnavailable
-from finsight.domain.sentiment import SentimentScore
 
 # They share no base but Exception.
 _ONNX_ERRORS = (
@@ -29,7 +27,7 @@ _ONNX_ERRORS = (
 )
 
 
-class OnnxSentimentModel:
+class OnnxSentimentModel(PartsModel):
     """Implements `ports.models.SentimentModel` over ONNX Runtime.
 
     `threads` forward passes run side by side, each on one thread: passes are small, and
@@ -46,6 +44,7 @@ class OnnxSentimentModel:
         version: str,
         threads: int,
     ) -> None:
+        super().__init__(parts, columns=columns, name=name, version=version)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -56,10 +55,6 @@ class OnnxSentimentModel:
         except _ONNX_ERRORS as exc:
             raise ModelUnavailable(f"{graph} can't be loaded: {exc}; delete it") from exc
         self._pool = ThreadPoolExecutor(threads, "sentiment") if threads > 1 else None
-        self._parts = parts
-        self._columns = columns
-        self._name = name
-        self._version = version
 
     @classmethod
     def compact(
@@ -104,26 +99,6 @@ class OnnxSentimentModel:
             name=name,
             version=version,
             threads=threads,
-        )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def version(self) -> str:
-        return self._version
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self._parts.count_tokens(texts)
-
-    def score(self, texts: Sequence[str]) -> list[SentimentScore]:
-        return self._parts.score(
-            texts,
-            self._forward,
-            columns=self._columns,
-            model=self._name,
-            version=self._version,
         )
 
     def _forward(self, batches: list[TokenBatch]) -> list[np.ndarray]:

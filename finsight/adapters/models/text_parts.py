@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,45 @@ class TextParts:
         in_order = np.empty_like(rows)
         in_order[order] = rows
         return in_order
+
+
+class PartsModel(ABC):
+    """What the sentiment models share: texts cut into parts, and their rows put together.
+
+    `columns` are those of negative, neutral and positive in what `_forward` answers.
+    """
+
+    def __init__(
+        self, parts: TextParts, *, columns: tuple[int, int, int], name: str, version: str
+    ) -> None:
+        self._parts = parts
+        self._columns = columns
+        self._name = name
+        self._version = version
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self._parts.count_tokens(texts)
+
+    def score(self, texts: Sequence[str]) -> list[SentimentScore]:
+        return self._parts.score(
+            texts,
+            self._forward,
+            columns=self._columns,
+            model=self._name,
+            version=self._version,
+        )
+
+    @abstractmethod
+    def _forward(self, batches: list[TokenBatch]) -> list[np.ndarray]:
+        """Return probabilities, a row a part and an array a batch."""
 
 
 def _similar_lengths(order: list[int], lengths: list[int]) -> Iterator[list[int]]:

@@ -5,7 +5,7 @@ On a GPU the encoder runs in bfloat16, on a CPU in fp32; probabilities are alway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,13 @@ from finsight.adapters.models.compact_model import (
     merge_adapters,
     read_compact_model,
 )
-from finsight.adapters.models.text_parts import TextParts, TokenBatch
+from finsight.adapters.models.text_parts import PartsModel, TextParts, TokenBatch
 from finsight.domain.errors import ModelUnavailable
-from finsight.domain.sentiment import SentimentScore
 
 _Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class TorchSentimentModel:
+class TorchSentimentModel(PartsModel):
     """Implements `ports.models.SentimentModel` over torch.
 
     `logits` maps token ids and mask, on `device`, to one row of class scores a part.
@@ -44,12 +43,9 @@ class TorchSentimentModel:
         name: str,
         version: str,
     ) -> None:
+        super().__init__(parts, columns=columns, name=name, version=version)
         self._logits = logits
-        self._parts = parts
         self._device = device
-        self._columns = columns
-        self._name = name
-        self._version = version
 
     @classmethod
     def open(
@@ -87,26 +83,6 @@ class TorchSentimentModel:
             columns=compact.columns,
             name=NAME,
             version=compact.version,
-        )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def version(self) -> str:
-        return self._version
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self._parts.count_tokens(texts)
-
-    def score(self, texts: Sequence[str]) -> list[SentimentScore]:
-        return self._parts.score(
-            texts,
-            self._forward,
-            columns=self._columns,
-            model=self._name,
-            version=self._version,
         )
 
     def _forward(self, batches: list[TokenBatch]) -> list[np.ndarray]:
