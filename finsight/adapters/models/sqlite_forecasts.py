@@ -99,8 +99,12 @@ class SqliteForecastStore:
         where, values = _of(series, "error IS NOT NULL", "origin_ms >= ?")
         values += (to_ms(since) if since else -(2**62),)
         sql = f"SELECT error FROM forecasts {where} ORDER BY origin_ms, made_ms"
-        rows = await self._run(lambda db: db.execute(sql, values).fetchall())
-        return [ForecastError.model_validate_json(row[0]) for row in rows]
+        # Read in the thread too: a year of outcomes takes longer to parse than to find.
+        return await self._run(
+            lambda db: [
+                ForecastError.model_validate_json(row[0]) for row in db.execute(sql, values)
+            ]
+        )
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.to_thread(self._run_now, work)

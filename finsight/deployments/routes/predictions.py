@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -24,6 +24,8 @@ from finsight.services.forecasting import MAX_HORIZON, Forecasting
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 SHOWN_CANDLES = 48
+RECORD_SPAN = timedelta(days=90)
+"""The record shown without `since`: every forecast ever made would be more each hour."""
 
 
 class ForecastBody(BaseModel):
@@ -152,12 +154,17 @@ async def forecast_accuracy(
     exchange: OptionalExchange = None,
     symbol: OptionalSymbol = None,
     timeframe: Timeframe | None = None,
-    since: Annotated[AskedMoment | None, Query(description="forecasts made from then on")] = None,
+    since: Annotated[
+        AskedMoment | None,
+        Query(description="origins from then on; the last 90 days when left out"),
+    ] = None,
 ) -> AccuracyAnswer:
     """The record: errors against naive, coverage of the intervals, direction."""
     scoring = ForecastScoring(ports.candles, ports.forecasts, ports.clock)
     series = _series_or_all(exchange, symbol, timeframe)
-    return AccuracyAnswer(records=await scoring.record(series, since))
+    return AccuracyAnswer(
+        records=await scoring.record(series, since or ports.clock.now() - RECORD_SPAN)
+    )
 
 
 @router.get("/{forecast_id}")
