@@ -13,6 +13,7 @@ import numpy as np
 
 from finsight.domain.candle import Series
 from finsight.domain.forecast import Basis
+from finsight.domain.promotion import PromotionDecision
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
 
@@ -176,8 +177,14 @@ class ModelRegistry(Protocol):
         params: Mapping[str, str],
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
+        history: Mapping[str, Sequence[float]] | None = None,
+        pictures: Mapping[str, bytes] | None = None,
     ) -> ModelReference:
-        """Store the files in `folder` as the next version of `kind`, with the run that made it."""
+        """Store the files in `folder` as the next version of `kind`, with the run that made it.
+
+        `history` holds metrics step by step, the first at step 1; `pictures` are PNG files
+        by name. The tag `data_fingerprint` says what was learnt from.
+        """
         ...
 
     def champion(self, kind: str) -> ModelReference | None:
@@ -186,6 +193,22 @@ class ModelRegistry(Protocol):
 
     def set_champion(self, kind: str, version: str) -> None:
         """Move the alias. Raises: NotFound."""
+        ...
+
+    def holder(self, kind: str, alias: str) -> ModelReference | None:
+        """Return the version under `alias` (`CHAMPION`, `CHALLENGER`), or None."""
+        ...
+
+    def set_alias(self, kind: str, alias: str, version: str | None) -> None:
+        """Move `alias`, or take it away with None. Raises: NotFound."""
+        ...
+
+    def record(self, decision: PromotionDecision) -> None:
+        """Keep a decision; none is ever changed."""
+        ...
+
+    def decisions(self, kind: str | None = None, limit: int = 50) -> list[PromotionDecision]:
+        """Return decisions, newest first; of every kind when None."""
         ...
 
     def versions(self, kind: str | None = None) -> list[ModelReference]:

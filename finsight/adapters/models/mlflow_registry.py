@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finsight.domain.errors import FinSightError, NotFound, StoreUnavailable
+from finsight.domain.promotion import CHAMPION, PromotionDecision
 from finsight.ports.models import ModelReference
 
-CHAMPION = "champion"
 _EXPERIMENT = "finsight"
+_DECISIONS = "finsight-decisions"
+_DECISION_TAG = "decision"
 _FILES = "model"
 _FIRST_USE_S = 120.0
 
@@ -49,6 +51,8 @@ class MlflowRegistry:
         params: Mapping[str, str],
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
+        history: Mapping[str, Sequence[float]] | None = None,
+        pictures: Mapping[str, bytes] | None = None,
     ) -> ModelReference:
         with _mlflow_errors_translated(f"{kind} was not registered"):
             client = self._open()
@@ -59,7 +63,11 @@ class MlflowRegistry:
                     client.log_param(run_id, name, value)
                 for name, number in metrics.items():
                     client.log_metric(run_id, name, number)
+                for name, values in (history or {}).items():
+                    for step, measured in enumerate(values, start=1):
+                        client.log_metric(run_id, name, measured, step=step)
                 client.log_artifacts(run_id, str(folder), _FILES)
+                _log_pictures(client, run_id, pictures or {})
                 self._ensure_kind(client, kind)
                 version = client.create_model_version(
                     kind, f"{run.info.artifact_uri}/{_FILES}", run_id, tags=dict(tags)
@@ -72,22 +80,31 @@ class MlflowRegistry:
 
     def champion(self, kind: str) -> ModelReference | None:
         """As the port. After the first call a few milliseconds: it may be asked often."""
+        return self.holder(kind, CHAMPION)
+
+    def set_champion(self, kind: str, version: str) -> None:
+        self.set_alias(kind, CHAMPION, version)
+
+    def holder(self, kind: str, alias: str) -> ModelReference | None:
         if self._is_empty():
             return None
-        with _mlflow_errors_translated(f"the champion of {kind} is unknown"):
+        with _mlflow_errors_translated(f"the {alias} of {kind} is unknown"):
             client = self._open()
             try:
-                version = client.get_model_version_by_alias(kind, CHAMPION)
+                version = client.get_model_version_by_alias(kind, alias)
             except _mlflow_exception() as exc:
                 if _is_missing(exc):
                     return None
                 raise
             return self._reference(client, version)
 
-    def set_champion(self, kind: str, version: str) -> None:
+    def set_alias(self, kind: str, alias: str, version: str | None) -> None:
+        if version is None:
+            self._take_away(kind, alias)
+            return
         if self._is_empty():
             raise NotFound(f"there is no version {version} of {kind}: no model is registered")
-        with _mlflow_errors_translated(f"the champion of {kind} was not changed"):
+        with _mlflow_errors_translated(f"the {alias} of {kind} was not changed"):
             client = self._open()
             try:
                 client.get_model_version(kind, version)
@@ -95,7 +112,43 @@ class MlflowRegistry:
                 if _is_missing(exc):
                     raise NotFound(f"there is no version {version} of {kind}") from exc
                 raise
-            client.set_registered_model_alias(kind, CHAMPION, version)
+            client.set_registered_model_alias(kind, alias, version)
+
+    def _take_away(self, kind: str, alias: str) -> None:
+        if self.holder(kind, alias) is None:
+            return
+        with _mlflow_errors_translated(f"the {alias} of {kind} was not changed"):
+            self._open().delete_registered_model_alias(kind, alias)
+
+    def record(self, decision: PromotionDecision) -> None:
+        """As the port: a run of its own, in an experiment that holds nothing else."""
+        with _mlflow_errors_translated(f"the decision on {decision.kind} was not kept"):
+            client = self._open()
+            run = client.create_run(
+                self._experiment(client, _DECISIONS),
+                run_name=f"{decision.kind} {decision.verdict}",
+                tags={
+                    _DECISION_TAG: decision.model_dump_json(),
+                    "kind": decision.kind,
+                    "verdict": str(decision.verdict),
+                    "by": decision.by,
+                },
+            )
+            client.set_terminated(run.info.run_id)
+
+    def decisions(self, kind: str | None = None, limit: int = 50) -> list[PromotionDecision]:
+        if self._is_empty():
+            return []
+        with _mlflow_errors_translated("the decisions can't be read"):
+            client = self._open()
+            runs = client.search_runs(
+                [self._experiment(client, _DECISIONS)],
+                f"tags.kind = '{kind}'" if kind else "",
+                order_by=["attributes.start_time DESC"],
+                max_results=limit,
+            )
+        kept = [PromotionDecision.model_validate_json(run.data.tags[_DECISION_TAG]) for run in runs]
+        return sorted(kept, key=lambda decision: decision.decided_at, reverse=True)
 
     def versions(self, kind: str | None = None) -> list[ModelReference]:
         if self._is_empty():
@@ -163,16 +216,16 @@ class MlflowRegistry:
                 making.rename(self._database)
             return MlflowClient(self._uri, self._uri)
 
-    def _experiment(self, client: Any) -> str:
-        found = client.get_experiment_by_name(_EXPERIMENT)
+    def _experiment(self, client: Any, name: str = _EXPERIMENT) -> str:
+        found = client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         place = (self._folder / "artifacts").as_uri() if self._database else None
         try:
-            return str(client.create_experiment(_EXPERIMENT, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place))
         except _mlflow_exception():
             # Made by another process since we looked.
-            found = client.get_experiment_by_name(_EXPERIMENT)
+            found = client.get_experiment_by_name(name)
             if found is None:
                 raise
             return str(found.experiment_id)
@@ -194,6 +247,14 @@ class MlflowRegistry:
             tags=dict(version.tags),
             metrics=dict(metrics),
         )
+
+
+def _log_pictures(client: Any, run_id: str, pictures: Mapping[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, png in pictures.items():
+            (Path(folder) / name).write_bytes(png)
+        if pictures:
+            client.log_artifacts(run_id, folder, "pictures")
 
 
 def _quiet() -> None:
