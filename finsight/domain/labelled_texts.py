@@ -32,12 +32,16 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class LabelledText:
-    """One text, its label, and where it was read (a file, and a row counted from 1)."""
+    """One text, its label, and where it was read (a file, and a row counted from 1).
+
+    `weight` is how far the label is to be trusted, above 0 and at most 1.
+    """
 
     text: str
     label: SentimentLabel
     file: str
     row: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
