@@ -8,20 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finsight.domain.errors import ModelUnavailable
+from finsight.domain.labelled_texts import CLASSES, label_named
 from finsight.domain.sentiment import SentimentLabel
 
-_CLASSES = (SentimentLabel.NEGATIVE, SentimentLabel.NEUTRAL, SentimentLabel.POSITIVE)
 _LONGEST_WINDOW = 512
-_NAMES = {
-    "negative": SentimentLabel.NEGATIVE,
-    "neg": SentimentLabel.NEGATIVE,
-    "bearish": SentimentLabel.NEGATIVE,
-    "neutral": SentimentLabel.NEUTRAL,
-    "neu": SentimentLabel.NEUTRAL,
-    "positive": SentimentLabel.POSITIVE,
-    "pos": SentimentLabel.POSITIVE,
-    "bullish": SentimentLabel.POSITIVE,
-}
 
 
 def class_columns(model: str, id2label: Mapping[int, str]) -> tuple[int, int, int]:
@@ -35,16 +25,16 @@ def class_columns(model: str, id2label: Mapping[int, str]) -> tuple[int, int, in
     """
     found: dict[SentimentLabel, int] = {}
     for column, name in id2label.items():
-        label = _NAMES.get(name.strip().lower())
+        label = label_named(name)
         if label is None or label in found:
             break
         found[label] = int(column)
-    if len(id2label) != len(_CLASSES) or len(found) != len(_CLASSES):
+    if len(id2label) != len(CLASSES) or len(found) != len(CLASSES):
         raise ModelUnavailable(
             f"{model} names its classes {', '.join(id2label.values())}; expected one each of "
             'negative/bearish, neutral and positive/bullish. Mend "id2label" in its config.json'
         )
-    negative, neutral, positive = (found[label] for label in _CLASSES)
+    negative, neutral, positive = (found[label] for label in CLASSES)
     return negative, neutral, positive
 
 
