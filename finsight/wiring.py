@@ -16,6 +16,7 @@ from finsight.settings import ExchangeSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.domain.candle_table import CandleTable
@@ -155,6 +156,25 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
         threads=sentiment.threads,
         cache_folder=settings.data_dir / "models",
         demanded=demanded,
+    )
+
+
+def export_sentiment_model(folder: Path) -> bool:
+    """Leave in a model's folder what serves it on a CPU: its int8 graph.
+
+    False where only torch can run the model. Raises: ModelUnavailable.
+    """
+    from finsight.adapters.models.onnx_export import export_into
+
+    return export_into(folder)
+
+
+def load_unrounded_sentiment_model(folder: Path, threads: int) -> SentimentModel:
+    """Load a model's folder in full precision, on the CPU. Raises: ModelUnavailable."""
+    from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+
+    return TorchSentimentModel.open(
+        folder, name=folder.name, version="fp32", device="cpu", threads=threads
     )
 
 

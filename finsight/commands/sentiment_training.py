@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from finsight.commands.show import console, print_json, print_table
+from finsight.commands.show import console, print_json
 from finsight.commands.training import evaluate, train
-from finsight.domain.sentiment_quality import SentimentQuality
 
 _Labels = Annotated[
     str | None, typer.Option(help="What the labels 0, 1, 2 mean: negative,neutral,positive.")
@@ -61,58 +60,53 @@ def evaluate_sentiment(
     model: Annotated[
         str | None, typer.Option(help="compact, a folder or a hub id; unset: what would serve.")
     ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Or one of the registry: a number, champion, challenger.")
+    ] = None,
     labels: _Labels = None,
+    fit_on: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file to fit the temperature on; its texts are not judged."),
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(help="Find the threshold above which this share is right, on --fit-on."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder for PNG pictures of confusions and reliability.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge the sentiment model on labelled texts: accuracy, macro-F1, calibration, errors.
 
+    Says what giving no answer below a threshold would bring. With --fit-on, also what a
+    temperature fitted there mends.
+
     Example: finsight evaluate sentiment news.csv --labels negative,positive,neutral
+
+    Example: finsight evaluate sentiment test.csv --fit-on valid.csv --accuracy 0.95
     """
+    from finsight.commands.sentiment_figures import print_evaluation
     from finsight.domain.labelled_texts import parse_label_order
     from finsight.settings import Settings
-    from finsight.training.evaluate_sentiment import evaluate_sentiment as judge
-    from finsight.training.sentiment_data import read_labelled_file
-    from finsight.wiring import load_sentiment_model
+    from finsight.training.evaluate_sentiment import Asked, judge_files
+    from finsight.training.sentiment_pictures import write_pictures
 
-    order = parse_label_order(labels) if labels else None
-    # All files are read before the model is, so that a wrong one is said at once.
-    data = {str(path): read_labelled_file(path, order) for path in files}
-    loaded = load_sentiment_model(Settings.load(), model)
-    judged = {name: judge(loaded, texts) for name, texts in data.items()}
+    evaluation = judge_files(
+        Settings.load(),
+        Asked(
+            files=tuple(files),
+            model=model,
+            version=version,
+            order=parse_label_order(labels) if labels else None,
+            fit_on=tuple(fit_on or ()),
+            accuracy=accuracy,
+        ),
+    )
+    written = write_pictures(evaluation.data, pictures) if pictures else []
     if as_json:
-        print_json(
-            {
-                "model": loaded.name,
-                "version": loaded.version,
-                "data": {name: quality.model_dump() for name, quality in judged.items()},
-            }
-        )
+        print_json(evaluation.document())
         return
-    console.print(f"{loaded.name}, version {loaded.version}")
-    print_table(
-        "data sets",
-        ("file", "texts", "accuracy", "macro-F1", "calibration error"),
-        [
-            (Path(name).name, q.texts, *_rounded(q.accuracy, q.macro_f1, q.calibration_error))
-            for name, q in judged.items()
-        ],
-    )
-    for name, quality in judged.items():
-        _print_classes(Path(name).name, quality)
-
-
-def _print_classes(name: str, quality: SentimentQuality) -> None:
-    """One table: per class its measures, and how its texts were answered."""
-    said = [f"said {row.label}" for row in quality.classes]
-    print_table(
-        name,
-        ("class", "texts", "precision", "recall", "F1", *said),
-        [
-            (str(row.label), row.texts, *_rounded(row.precision, row.recall, row.f1), *counts)
-            for row, counts in zip(quality.classes, quality.confusion, strict=True)
-        ],
-    )
-
-
-def _rounded(*shares: float) -> tuple[float, ...]:
-    return tuple(round(share, 4) for share in shares)
+    print_evaluation(evaluation)
+    if written:
+        console.print(f"pictures: {', '.join(path.name for path in written)} in {pictures}")

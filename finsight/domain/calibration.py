@@ -12,6 +12,9 @@ from finsight.domain.errors import InvalidInput
 from finsight.domain.labelled_texts import CLASSES
 from finsight.domain.sentiment import SentimentLabel
 
+CALIBRATION_FILE = "calibration.json"
+"""Where a model's folder keeps its `Calibration`."""
+
 _BINS = 15
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _COOLEST, _HOTTEST = 0.5, 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections import Counter
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from finsight.domain.errors import InvalidInput
 from finsight.domain.long_texts import readable
 from finsight.domain.sentiment import SentimentLabel
+
+SEEN_FILE = "texts_seen.txt"
+"""Where a model's folder keeps what it was trained and validated on, a `seen_mark` a line."""
 
 CLASSES = (SentimentLabel.NEGATIVE, SentimentLabel.NEUTRAL, SentimentLabel.POSITIVE)
 """The order of the classes wherever one is a number."""
@@ -127,6 +131,11 @@ def same_words(text: str) -> str:
     """Return what two texts share that are the same but for case, marks and addresses."""
     words = _NOT_A_WORD.sub(" ", readable(text).casefold()).strip()
     return words or text
+
+
+def seen_mark(text: str) -> str:
+    """Stands for a text and all that have the same words, without telling them."""
+    return hashlib.sha256(same_words(text).encode()).hexdigest()[:16]
 
 
 def split_by_class(

@@ -15,7 +15,13 @@ import pyarrow.json as arrow_json
 import pyarrow.parquet as arrow_parquet
 
 from finsight.domain.errors import InvalidInput
-from finsight.domain.labelled_texts import LabelledText, label_named, read_labels
+from finsight.domain.labelled_texts import (
+    LabelledText,
+    Splits,
+    label_named,
+    make_splits,
+    read_labels,
+)
 from finsight.domain.sentiment import SentimentLabel
 
 TEXT_COLUMNS = ("text", "sentence", "headline", "title", "tweet", "content", "news")
@@ -34,6 +40,35 @@ class _Rows:
     texts: list[str]
     labels: list[str]
     weights: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class SentimentData:
+    """The files a model is trained on, and how they are divided.
+
+    `order` is what the labels 0, 1 and 2 stand for, where the files have such.
+    """
+
+    files: tuple[Path, ...]
+    valid: tuple[Path, ...] = ()
+    test: tuple[Path, ...] = ()
+    valid_share: float = 0.1
+    test_share: float = 0.0
+    order: tuple[SentimentLabel, ...] | None = None
+
+    def read(self, seed: int) -> Splits:
+        """Raises: InvalidInput."""
+        for name, share in (("validation", self.valid_share), ("test", self.test_share)):
+            if not 0 <= share < 1:
+                raise InvalidInput(f"the {name} share is {share}; expected at least 0, below 1")
+        return make_splits(
+            read_labelled_files(self.files, self.order),
+            valid=read_labelled_files(self.valid, self.order) if self.valid else None,
+            test=read_labelled_files(self.test, self.order) if self.test else None,
+            valid_share=self.valid_share,
+            test_share=self.test_share,
+            seed=seed,
+        )
 
 
 def read_labelled_files(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from finsight.domain.calibration import CALIBRATION_FILE, Calibration
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.labelled_texts import CLASSES, label_named
 from finsight.domain.sentiment import SentimentLabel
@@ -43,12 +44,14 @@ class ClassifierConfig:
     """What a model folder's config.json says of reading texts and naming classes.
 
     `window` is the most tokens of one part, `padding` the id that fills up a batch,
-    `columns` are those of negative, neutral and positive in the output.
+    `columns` are those of negative, neutral and positive in the output; `temperature`
+    is what its training found its probabilities to need, 1 where nothing is said.
     """
 
     window: int
     padding: int
     columns: tuple[int, int, int]
+    temperature: float = 1.0
 
 
 def read_classifier_config(folder: Path) -> ClassifierConfig:
@@ -66,4 +69,18 @@ def read_classifier_config(folder: Path) -> ClassifierConfig:
     # Models whose padding isn't 0 count positions from behind it.
     window = positions - (padding + 1 if padding else 0)
     columns = class_columns(str(folder), id2label)
-    return ClassifierConfig(min(window, _LONGEST_WINDOW), padding, columns)
+    return ClassifierConfig(min(window, _LONGEST_WINDOW), padding, columns, _temperature(folder))
+
+
+def _temperature(folder: Path) -> float:
+    """Raises: ModelUnavailable (a calibration that can't be read)."""
+    path = folder / CALIBRATION_FILE
+    if not path.is_file():
+        return 1.0
+    try:
+        return Calibration.model_validate_json(path.read_bytes()).temperature
+    except (OSError, ValueError) as exc:
+        raise ModelUnavailable(
+            f"{path} can't be read: {exc}; train the model again, or delete the file to serve its "
+            "probabilities as they are"
+        ) from exc
