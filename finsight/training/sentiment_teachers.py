@@ -52,5 +52,3 @@ def folds_by_class(texts: Sequence[LabelledText], folds: int, seed: int) -> list
         for place, index in enumerate(own):
             numbers[index] = place % folds
     return numbers
-
-
