@@ -11,15 +11,16 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
-from finsight.domain.labelled_texts import Splits
+from finsight.domain.labelled_texts import LabelledText, Splits
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.ports.models import ModelReference
 from finsight.settings import Settings
@@ -52,7 +53,12 @@ def train_sentiment(
         ModelUnavailable: the base can't be read, or every retry of the training failed.
         StoreUnavailable: the registry is down, or the disk is full.
     """
-    splits = data.read(recipe.seed)
+    recipe.check()
+    splits, earlier, unlabelled = (
+        data.read(recipe.seed),
+        data.read_earlier(),
+        data.read_unlabelled(),
+    )
     _say(
         f"{len(splits.train)} texts to learn from, {len(splits.valid)} to validate, "
         f"{len(splits.test)} to test"
@@ -64,9 +70,19 @@ def train_sentiment(
         )
     registry = open_model_registry(settings)
     with tempfile.TemporaryDirectory() as scratch, _disk_errors_translated():
-        trained = fit_sentiment(settings, splits, recipe, Path(scratch) / "model", workers)
+        trained = fit_sentiment(
+            settings,
+            splits,
+            recipe,
+            Path(scratch) / "model",
+            workers,
+            earlier=earlier,
+            unlabelled=unlabelled,
+        )
         _say("exporting for CPUs, calibrating and judging as it will serve")
-        exported = export_sentiment(settings, trained.folder, splits)
+        exported = export_sentiment(
+            settings, trained.folder, splits, [text for part in earlier for text in part]
+        )
         _say_figures(exported)
         reference = registry.register(
             KIND,
@@ -85,8 +101,10 @@ def train_sentiment(
             tags={
                 "model": f"{Path(recipe.base).name}-{'lora' if recipe.lora_rank else 'tuned'}",
                 "base": recipe.base,
-                "trained_on": ",".join(path.name for path in data.files),
-                "data_fingerprint": _fingerprint(splits),
+                "trained_on": ",".join(
+                    path.name for path in (*data.unlabelled, *data.earlier, *data.files)
+                ),
+                "data_fingerprint": _fingerprint(splits, earlier, unlabelled),
             },
             pictures=exported.pictures,
         )
@@ -128,9 +146,11 @@ def _disk_errors_translated() -> Iterator[None]:
         ) from exc
 
 
-def _fingerprint(splits: Splits) -> str:
-    digest = hashlib.sha256()
-    for text in (*splits.train, *splits.valid, *splits.test):
+def _fingerprint(
+    splits: Splits, earlier: Sequence[Sequence[LabelledText]], unlabelled: Sequence[str]
+) -> str:
+    digest = hashlib.sha256("\n".join(unlabelled).encode())
+    for text in chain(splits.train, splits.valid, splits.test, *earlier):
         trusted = "" if text.weight == 1.0 else f"\t{text.weight}"
         digest.update(f"{text.label}\t{text.text}{trusted}\n".encode())
     return digest.hexdigest()[:16]
