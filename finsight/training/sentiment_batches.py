@@ -31,7 +31,8 @@ class TokenisedTexts:
     @property
     def classes(self) -> np.ndarray:
         """The number of each text's class."""
-        return self.targets.argmax(axis=1)
+        classes: np.ndarray = self.targets.argmax(axis=1)
+        return classes
 
 
 def soft_labels(texts: Sequence[LabelledText]) -> np.ndarray:

@@ -132,6 +132,12 @@ def save_encoder(folder: Path, base: str, weights: dict[str, torch.Tensor]) -> N
     open_tokenizer(base).save_pretrained(folder)
 
 
+def token_embeddings(network: Any) -> nn.Module:
+    """The layer that turns token ids into vectors."""
+    layer: nn.Module = network.get_input_embeddings()
+    return layer
+
+
 def learnt_weights(network: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters that learn, on the CPU, by name."""
     return {

@@ -141,7 +141,7 @@ class _Session:
             loss = functional.cross_entropy(
                 logits.float(), wanted[wanted >= 0], reduction="sum"
             ) / max(len(logits), 1)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self._plain.parameters(), 1.0)
             self._optimiser.step()
             self._schedule.step()

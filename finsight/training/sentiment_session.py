@@ -18,7 +18,12 @@ from finsight.domain.labelled_texts import CLASSES
 from finsight.domain.sentiment_quality import SentimentQuality, judge_sentiment
 from finsight.training.sentiment_batches import TokenisedTexts, bucketed, class_weights, padded
 from finsight.training.sentiment_losses import PushedEmbeddings, regularised, soft_cross_entropy
-from finsight.training.sentiment_network import learnt_weights, open_network, put_weights
+from finsight.training.sentiment_network import (
+    learnt_weights,
+    open_network,
+    put_weights,
+    token_embeddings,
+)
 from finsight.training.sentiment_recipe import SentimentRecipe
 
 _NORM = 1.0
@@ -46,7 +51,7 @@ class SentimentSession:
         self._network = ray.train.torch.prepare_model(self._plain)
         self._padding = int(getattr(self._plain.config, "pad_token_id", None) or 0)
         self._pushed = (
-            PushedEmbeddings(self._plain.get_input_embeddings(), recipe.adversarial)
+            PushedEmbeddings(token_embeddings(self._plain), recipe.adversarial)
             if recipe.adversarial
             else None
         )

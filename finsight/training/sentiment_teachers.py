@@ -10,6 +10,7 @@ import numpy as np
 from finsight.domain.labelled_texts import CLASSES, LabelledText, Splits
 from finsight.ports.models import SentimentModel
 from finsight.training.sentiment_batches import soft_labels
+from finsight.training.sentiment_recipe import SentimentRecipe
 
 _AT_ONCE = 512
 
@@ -17,21 +18,19 @@ _AT_ONCE = 512
 def teach(
     train: Sequence[LabelledText],
     valid: Sequence[LabelledText],
-    teachers: int,
-    share: float,
-    seed: int,
+    recipe: SentimentRecipe,
     fit: Callable[[Splits, int], SentimentModel],
 ) -> np.ndarray:
     """Return the soft labels of `train`: its own, blended with what its teachers answer.
 
-    The training part is cut into `teachers` folds, each class alike. `fit` is given the
+    The training part is cut into `recipe.teachers` folds, each class alike. `fit` is given the
     other folds and the teacher's number; the model that it returns answers the fold that
-    it has not seen. A teacher's answer counts `share` against the label.
+    it has not seen. A teacher's answer counts `recipe.teacher_share` against the label.
     """
     labels = soft_labels(train)
-    folds = folds_by_class(train, teachers, seed)
+    folds = folds_by_class(train, recipe.teachers, recipe.seed)
     answers = np.zeros_like(labels)
-    for number in range(teachers):
+    for number in range(recipe.teachers):
         learnt = tuple(text for text, fold in zip(train, folds, strict=True) if fold != number)
         model = fit(Splits(learnt, tuple(valid)), number)
         chosen = [index for index, fold in enumerate(folds) if fold == number]
@@ -39,7 +38,7 @@ def teach(
             part = chosen[start : start + _AT_ONCE]
             scores = model.score([train[index].text for index in part])
             answers[part] = [(one.negative, one.neutral, one.positive) for one in scores]
-    return (1 - share) * labels + share * answers
+    return (1 - recipe.teacher_share) * labels + recipe.teacher_share * answers
 
 
 def folds_by_class(texts: Sequence[LabelledText], folds: int, seed: int) -> list[int]:

@@ -17,8 +17,9 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from finsight.domain.errors import InvalidInput, ModelUnavailable
 from finsight.settings import Settings
+from finsight.training.sentiment_batches import bucketed, class_weights
 from finsight.training.sentiment_data import SentimentData
-from finsight.training.sentiment_training_loop import SentimentRecipe, bucketed, class_weights
+from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.train_sentiment import main, train_sentiment
 from finsight.wiring import load_sentiment_model, open_model_registry
 
