@@ -27,6 +27,7 @@ from finsight.settings import Settings
 from finsight.training.sentiment_data import SentimentData
 from finsight.training.sentiment_export import ExportedSentiment, export_sentiment
 from finsight.training.sentiment_options import data_of, options, recipe_of
+from finsight.training.sentiment_pictures import history_picture
 from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.sentiment_run import fit_sentiment
 from finsight.wiring import open_model_registry
@@ -84,6 +85,9 @@ def train_sentiment(
             settings, trained.folder, splits, [text for part in earlier for text in part]
         )
         _say_figures(exported)
+        epochs = trained.training["history"]
+        # By other names than the figures of what serves, or the last epoch would replace them.
+        history = {f"epoch_{name}": [epoch[name] for epoch in epochs] for name in epochs[0]}
         reference = registry.register(
             KIND,
             trained.folder,
@@ -106,7 +110,8 @@ def train_sentiment(
                 ),
                 "data_fingerprint": _fingerprint(splits, earlier, unlabelled),
             },
-            pictures=exported.pictures,
+            history=history,
+            pictures=exported.pictures | {"history.png": history_picture(history)},
         )
     alias = CHAMPION if make_champion else CHALLENGER
     registry.set_alias(KIND, alias, reference.version)
