@@ -1,15 +1,22 @@
-"""How the judgement of a sentiment model is shown to a person."""
+"""How sentiment figures are shown to a person: a model judged, a score explained."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
 
 from finsight.commands.show import console, print_table
 from finsight.domain.sentiment_quality import SentimentQuality
 
 if TYPE_CHECKING:
     from finsight.training.evaluate_sentiment import Evaluation
+
+_WORDS_SHOWN = 8
+_MATTERS, _TINY = 0.2, 0.005
+_BAR = 20
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -56,6 +63,37 @@ def print_evaluation(evaluation: Evaluation) -> None:
             )
     for note in evaluation.notes:
         console.print(f"[yellow]{note}[/]")
+
+
+def print_words(text: str, score: Mapping[str, Any]) -> None:
+    """The text with its words coloured by what they say, then a bar for each that matters."""
+    words = score["words"]
+    most = max((abs(word["contribution"]) for word in words), default=0.0)
+    coloured = Text(text)
+    for word in words:
+        if abs(word["contribution"]) >= max(_MATTERS * most, _TINY):
+            coloured.stylize(_colour(word["contribution"]), word["start"], word["end"])
+    console.print()
+    console.print(coloured)
+    shown = sorted(words, key=lambda word: -abs(word["contribution"]))[:_WORDS_SHOWN]
+    print_table(
+        "",
+        ("word", "adds", ""),
+        [
+            (word["word"], f"{word['contribution']:+.2f}", _bar(word["contribution"], most))
+            for word in shown
+            if abs(word["contribution"]) >= _TINY
+        ]
+        + [("(no words)", f"{score['base']:+.2f}", ""), ("score", f"{score['score']:+.2f}", "")],
+    )
+
+
+def _bar(contribution: float, most: float) -> Text:
+    return Text("█" * round(_BAR * abs(contribution) / most), style=_colour(contribution))
+
+
+def _colour(contribution: float) -> str:
+    return "green" if contribution > 0 else "red"
 
 
 def _print_classes(name: str, quality: SentimentQuality) -> None:

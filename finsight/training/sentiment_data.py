@@ -46,7 +46,9 @@ class _Rows:
 class SentimentData:
     """The files a model is trained on, and how they are divided.
 
-    `order` is what the labels 0, 1 and 2 stand for, where the files have such.
+    `earlier` are learnt before `files`, one after the other; `unlabelled`, without any
+    labels, before both. `order` is what the labels 0, 1 and 2 stand for, where the files
+    have such.
     """
 
     files: tuple[Path, ...]
@@ -55,6 +57,8 @@ class SentimentData:
     valid_share: float = 0.1
     test_share: float = 0.0
     order: tuple[SentimentLabel, ...] | None = None
+    earlier: tuple[Path, ...] = ()
+    unlabelled: tuple[Path, ...] = ()
 
     def read(self, seed: int) -> Splits:
         """Raises: InvalidInput."""
@@ -69,6 +73,14 @@ class SentimentData:
             test_share=self.test_share,
             seed=seed,
         )
+
+    def read_earlier(self) -> list[list[LabelledText]]:
+        """Raises: InvalidInput."""
+        return [read_labelled_file(path, self.order) for path in self.earlier]
+
+    def read_unlabelled(self) -> list[str]:
+        """Raises: InvalidInput."""
+        return [text for path in self.unlabelled for text in read_texts(path)]
 
 
 def read_labelled_files(
@@ -116,6 +128,24 @@ def read_labelled_file(
     ]
 
 
+def read_texts(path: Path) -> list[str]:
+    """Read a file's texts, whatever else it holds: of a .txt file, the lines.
+
+    Raises: InvalidInput.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"there is no file {path}")
+    if path.suffix == ".txt":
+        texts = _decoded(path).split("\n")
+    else:
+        table = _read_columns(path)
+        texts = _cells(table, _column(path, table, "text", TEXT_COLUMNS))
+    filled = [text.strip() for text in texts if text.strip()]
+    if not filled:
+        raise InvalidInput(f"{path} holds no texts")
+    return filled
+
+
 def _weight(path: Path, rows: _Rows, number: int) -> float:
     """How far a row's label is to be trusted; 1 where nothing is said. Raises: InvalidInput."""
     written = rows.weights[number] if rows.weights else ""
@@ -134,10 +164,7 @@ def _weight(path: Path, rows: _Rows, number: int) -> float:
 
 
 def _read_table(path: Path) -> _Rows:
-    try:
-        table = _open_table(path)
-    except (pa.ArrowException, OSError, ValueError) as exc:
-        raise InvalidInput(f"{path} can't be read: {exc}") from exc
+    table = _read_columns(path)
     text = _column(path, table, "text", TEXT_COLUMNS)
     label = _column(path, table, "label", LABEL_COLUMNS)
     weight = _found(table, WEIGHT_COLUMNS)
@@ -146,6 +173,14 @@ def _read_table(path: Path) -> _Rows:
         _named_classes(table, label) or _cells(table, label),
         _cells(table, weight) if weight else None,
     )
+
+
+def _read_columns(path: Path) -> pa.Table:
+    """Raises: InvalidInput."""
+    try:
+        return _open_table(path)
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        raise InvalidInput(f"{path} can't be read: {exc}") from exc
 
 
 def _open_table(path: Path) -> pa.Table:
@@ -232,13 +267,8 @@ def _column(path: Path, table: pa.Table, meaning: str, names: Sequence[str]) -> 
 
 def _read_phrase_bank(path: Path) -> _Rows:
     """Read lines of text@label; Financial PhraseBank's are in Latin-1."""
-    content = path.read_bytes()
-    try:
-        decoded = content.decode("utf-8")
-    except UnicodeDecodeError:
-        decoded = content.decode("latin-1")
     texts, labels = [], []
-    for number, line in enumerate(decoded.split("\n"), start=1):
+    for number, line in enumerate(_decoded(path).split("\n"), start=1):
         if not line.strip():
             continue
         text, at, label = line.rpartition("@")
@@ -247,3 +277,11 @@ def _read_phrase_bank(path: Path) -> _Rows:
         texts.append(text)
         labels.append(label.strip())
     return _Rows(texts, labels)
+
+
+def _decoded(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

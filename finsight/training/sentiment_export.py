@@ -5,12 +5,12 @@ Both are measured: what int8 costs, and how far off the probabilities were.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from finsight.domain.calibration import CALIBRATION_FILE, Calibration, calibrate, tempered
-from finsight.domain.labelled_texts import SEEN_FILE, Splits, seen_mark
+from finsight.domain.labelled_texts import SEEN_FILE, LabelledText, Splits, seen_mark
 from finsight.domain.sentiment_quality import SentimentQuality, judge_sentiment
 from finsight.settings import Settings
 from finsight.training.evaluate_sentiment import answered_probabilities
@@ -81,11 +81,13 @@ class ExportedSentiment:
         return drawn
 
 
-def export_sentiment(settings: Settings, folder: Path, splits: Splits) -> ExportedSentiment:
+def export_sentiment(
+    settings: Settings, folder: Path, splits: Splits, earlier: Sequence[LabelledText] = ()
+) -> ExportedSentiment:
     """Make the model in `folder` ready to serve, and judge it as it will be served.
 
     Writes the int8 graph, the temperature that the validation part asks for, and which
-    texts the model has seen.
+    labelled texts the model has seen, `earlier` ones too.
 
     Raises: ModelUnavailable.
     """
@@ -108,7 +110,7 @@ def export_sentiment(settings: Settings, folder: Path, splits: Splits) -> Export
         rows["test"] = answered_probabilities(served, splits.test)
     calibration = calibrate(labels["valid"], rows["valid"])
     (folder / CALIBRATION_FILE).write_text(calibration.model_dump_json(indent=2) + "\n")
-    marks = sorted({seen_mark(text.text) for text in (*splits.train, *splits.valid)})
+    marks = sorted({seen_mark(text.text) for text in (*splits.train, *splits.valid, *earlier)})
     (folder / SEEN_FILE).write_text("\n".join(marks) + "\n")
     return ExportedSentiment(
         int8,

@@ -8,32 +8,10 @@ from pathlib import Path
 
 from finsight.domain.labelled_texts import parse_label_order
 from finsight.training.sentiment_data import SentimentData
-from finsight.training.sentiment_network import COMPACT
-from finsight.training.sentiment_recipe import SentimentRecipe
+from finsight.training.sentiment_recipe import RECIPE_HELP, SentimentRecipe
 
 LORA_RANK = 16
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 5e-5, 1e-3
-
-RECIPE_HELP = {
-    "epochs": "At most; macro-F1 may stop it earlier.",
-    "patience": "Epochs without a better macro-F1 before it stops.",
-    "batch": "Texts of one forward pass of one worker.",
-    "accumulate": "Passes of one step.",
-    "warmup": "The share of all steps over which the learning rate rises.",
-    "class_weighting": "0 counts each text once, 1 each class once.",
-    "label_smoothing": "How far labels are doubted, all alike.",
-    "max_tokens": "Tokens of a text that are learnt from.",
-    "averaging": "How much of the weights' running average a step keeps; 0: none.",
-    "r_drop": "What it costs that two passes of a text differ; 0: one pass.",
-    "adversarial": "How far embeddings are pushed to a worse answer; 0: not.",
-    "teachers": "Models of its own kind to learn soft labels from; 0, or 2 and more.",
-    "teacher_share": "What the teachers' answer counts against the label.",
-    "pretraining_epochs": "Epochs over the texts without labels.",
-    "pretraining_learning_rate": "The learning rate for these.",
-    "seed": "Decides splits, first weights and order.",
-    "threads": "Threads of one worker.",
-}
-"""The numbers of a recipe that are options, and what each does."""
 
 
 def options() -> argparse.ArgumentParser:
@@ -49,8 +27,10 @@ def options() -> argparse.ArgumentParser:
     add("--test", nargs="+", type=Path, default=[], help="files to test on")
     add("--valid-share", type=float, default=0.1, help="where no --valid is given")
     add("--test-share", type=float, default=0.0, help="where no --test is given")
+    add("--earlier", nargs="+", type=Path, default=[], help="labelled texts to learn before")
+    add("--unlabelled", nargs="+", type=Path, default=[], help="texts to pretrain on, before all")
     add("--labels", help="what 0, 1, 2 mean: negative,neutral,positive")
-    add("--base", default=COMPACT, help="compact, a folder or a hub id")
+    add("--base", default=SentimentRecipe.base, help="compact, a folder or a hub id")
     add("--lora", action="store_true", help="learn adapters, not all weights")
     add("--rank", type=int, default=LORA_RANK, help="of the adapters")
     add("--learning-rate", type=float, help="unset: by what is learnt")
@@ -87,4 +67,6 @@ def data_of(given: argparse.Namespace) -> SentimentData:
         valid_share=given.valid_share,
         test_share=given.test_share,
         order=parse_label_order(given.labels) if given.labels else None,
+        earlier=tuple(given.earlier),
+        unlabelled=tuple(given.unlabelled),
     )

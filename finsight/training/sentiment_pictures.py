@@ -71,7 +71,7 @@ def history_picture(history: Mapping[str, Sequence[float]]) -> bytes:
     panels = figure.subplots(1, len(history), squeeze=False)[0]
     for axes, (name, values) in zip(panels, history.items(), strict=True):
         axes.plot(range(1, len(values) + 1), values, marker="o")
-        axes.set_title(name.replace("_", " "))
+        axes.set_title(name.removeprefix("epoch_").replace("_", " "))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _png(figure)

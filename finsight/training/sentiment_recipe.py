@@ -77,3 +77,25 @@ class SentimentRecipe:
             raise InvalidInput(f"teachers is {self.teachers}; expected 0, or at least 2")
         if not 0 <= self.teacher_share <= 1:
             raise InvalidInput(f"teacher_share is {self.teacher_share}; expected 0 to 1")
+
+
+RECIPE_HELP = {
+    "epochs": "At most; macro-F1 may stop it earlier.",
+    "patience": "Epochs without a better macro-F1 before it stops.",
+    "batch": "Texts of one forward pass of one worker.",
+    "accumulate": "Passes of one step.",
+    "warmup": "The share of all steps over which the learning rate rises.",
+    "class_weighting": "0 counts each text once, 1 each class once.",
+    "label_smoothing": "How far labels are doubted, all alike.",
+    "max_tokens": "Tokens of a text that are learnt from.",
+    "averaging": "How much of the weights' running average a step keeps; 0: none.",
+    "r_drop": "What it costs that two passes of a text differ; 0: one pass.",
+    "adversarial": "How far embeddings are pushed to a worse answer; 0: not.",
+    "teachers": "Models of its own kind to learn soft labels from; 0, or 2 and more.",
+    "teacher_share": "What the teachers' answer counts against the label.",
+    "pretraining_epochs": "Epochs over the texts without labels.",
+    "pretraining_learning_rate": "The learning rate for these.",
+    "seed": "Decides splits, first weights and order.",
+    "threads": "Threads of one worker.",
+}
+"""The numbers of a recipe that are options, and what each does."""

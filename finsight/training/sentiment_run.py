@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +33,12 @@ from finsight.wiring import load_unrounded_sentiment_model
 class TrainedSentiment:
     """What a run ended with: a folder that opens with transformers and with our serving.
 
-    `training` holds the last stage's own last figures.
+    `training` holds the last stage's own last figures, and in `history` every epoch's.
     """
 
     folder: Path
     splits: Splits
-    training: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit_sentiment(
@@ -103,7 +104,7 @@ class _Run:
         targets: np.ndarray,
         recipe: SentimentRecipe,
         folder: Path,
-    ) -> Mapping[str, float]:
+    ) -> Mapping[str, Any]:
         """Train once and write a classifier into `folder`; return the last figures."""
         finished = train_on_ray(
             self.settings,

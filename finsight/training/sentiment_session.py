@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,16 @@ _DECAY = 0.01
 
 @dataclass
 class Progress:
-    """What a checkpoint holds beside weights: where the run is, and the epoch kept so far."""
+    """What a checkpoint holds beside weights: where the run is, and the epoch kept so far.
+
+    `history` has the figures of every epoch.
+    """
 
     epoch: int = 0
     best_macro_f1: float = -1.0
     best_epoch: int = 0
     resumed: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class SentimentSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ _LOSSES_SURVIVED = 3
 class FinishedTraining:
     """What a training ended with: its last figures, and the weights that it kept."""
 
-    figures: Mapping[str, float]
+    figures: Mapping[str, Any]
     weights: dict[str, torch.Tensor]
 
 
@@ -63,7 +64,10 @@ def train_on_ray(
             f"{available.get('CPU', 0):g}; ask for fewer workers"
         )
     ray.data.DataContext.get_current().enable_progress_bars = False
+    storage = settings.data_dir / "training"
     moment = f"{open_clock(settings).now():%Y%m%d-%H%M%S}"
+    # A run of many trainings starts two within a second: the last part tells them apart.
+    name = f"sentiment-{moment}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     trainer = TorchTrainer(
         worker,
         train_loop_config=dict(given),
@@ -71,9 +75,8 @@ def train_on_ray(
             num_workers=workers, use_gpu=available.get("GPU", 0) >= workers
         ),
         run_config=RunConfig(
-            # A run of many trainings starts two within a second: the rest tells them apart.
-            name=f"sentiment-{moment}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-            storage_path=str(settings.data_dir / "training"),
+            name=name,
+            storage_path=str(storage),
             failure_config=FailureConfig(max_failures=_LOSSES_SURVIVED),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
@@ -82,15 +85,19 @@ def train_on_ray(
     )
     try:
         result = trainer.fit()
+        weights = _kept_weights(result.checkpoint)
     except TrainingFailedError as exc:
         raise ModelUnavailable(
             f"the training failed, after {_LOSSES_SURVIVED} fresh starts where a worker was lost: "
             f"{str(exc).strip().splitlines()[-1]}"
         ) from exc
+    finally:
+        # A checkpoint is several times as large as the model, and of no use to anyone else.
+        shutil.rmtree(storage / name, ignore_errors=True)
     figures = dict(result.metrics or {})
     if figures.get("resumed"):
         print(f"the run lost a worker {figures['resumed']}x and went on from its checkpoint")
-    return FinishedTraining(figures, _kept_weights(result.checkpoint))
+    return FinishedTraining(figures, weights)
 
 
 def _connect(workers: int) -> None:

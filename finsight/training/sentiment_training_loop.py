@@ -39,6 +39,12 @@ def train_worker(config: dict[str, Any]) -> None:
         loss = session.run_epoch()
         quality = session.judge(valid)
         progress = session.progress
+        measured = {
+            "loss": loss,
+            "valid_accuracy": quality.accuracy,
+            "valid_macro_f1": quality.macro_f1,
+        }
+        progress.history.append(measured)
         if leads:
             print(
                 f"epoch {progress.epoch} of {recipe.epochs}: loss {loss:.4f}, validation accuracy "
@@ -47,9 +53,8 @@ def train_worker(config: dict[str, Any]) -> None:
             )
         metrics = {
             "epoch": progress.epoch,
-            "loss": loss,
-            "valid_accuracy": quality.accuracy,
-            "valid_macro_f1": quality.macro_f1,
+            **measured,
+            "history": progress.history,
             "best_epoch": progress.best_epoch,
             "best_macro_f1": progress.best_macro_f1,
             "resumed": progress.resumed,

@@ -11,21 +11,23 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
-from finsight.domain.labelled_texts import Splits
+from finsight.domain.labelled_texts import LabelledText, Splits
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.ports.models import ModelReference
 from finsight.settings import Settings
 from finsight.training.sentiment_data import SentimentData
 from finsight.training.sentiment_export import ExportedSentiment, export_sentiment
 from finsight.training.sentiment_options import data_of, options, recipe_of
+from finsight.training.sentiment_pictures import history_picture
 from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.sentiment_run import fit_sentiment
 from finsight.wiring import open_model_registry
@@ -52,7 +54,12 @@ def train_sentiment(
         ModelUnavailable: the base can't be read, or every retry of the training failed.
         StoreUnavailable: the registry is down, or the disk is full.
     """
-    splits = data.read(recipe.seed)
+    recipe.check()
+    splits, earlier, unlabelled = (
+        data.read(recipe.seed),
+        data.read_earlier(),
+        data.read_unlabelled(),
+    )
     _say(
         f"{len(splits.train)} texts to learn from, {len(splits.valid)} to validate, "
         f"{len(splits.test)} to test"
@@ -64,10 +71,23 @@ def train_sentiment(
         )
     registry = open_model_registry(settings)
     with tempfile.TemporaryDirectory() as scratch, _disk_errors_translated():
-        trained = fit_sentiment(settings, splits, recipe, Path(scratch) / "model", workers)
+        trained = fit_sentiment(
+            settings,
+            splits,
+            recipe,
+            Path(scratch) / "model",
+            workers,
+            earlier=earlier,
+            unlabelled=unlabelled,
+        )
         _say("exporting for CPUs, calibrating and judging as it will serve")
-        exported = export_sentiment(settings, trained.folder, splits)
+        exported = export_sentiment(
+            settings, trained.folder, splits, [text for part in earlier for text in part]
+        )
         _say_figures(exported)
+        epochs = trained.training["history"]
+        # By other names than the figures of what serves, or the last epoch would replace them.
+        history = {f"epoch_{name}": [epoch[name] for epoch in epochs] for name in epochs[0]}
         reference = registry.register(
             KIND,
             trained.folder,
@@ -85,10 +105,13 @@ def train_sentiment(
             tags={
                 "model": f"{Path(recipe.base).name}-{'lora' if recipe.lora_rank else 'tuned'}",
                 "base": recipe.base,
-                "trained_on": ",".join(path.name for path in data.files),
-                "data_fingerprint": _fingerprint(splits),
+                "trained_on": ",".join(
+                    path.name for path in (*data.unlabelled, *data.earlier, *data.files)
+                ),
+                "data_fingerprint": _fingerprint(splits, earlier, unlabelled),
             },
-            pictures=exported.pictures,
+            history=history,
+            pictures=exported.pictures | {"history.png": history_picture(history)},
         )
     alias = CHAMPION if make_champion else CHALLENGER
     registry.set_alias(KIND, alias, reference.version)
@@ -128,9 +151,11 @@ def _disk_errors_translated() -> Iterator[None]:
         ) from exc
 
 
-def _fingerprint(splits: Splits) -> str:
-    digest = hashlib.sha256()
-    for text in (*splits.train, *splits.valid, *splits.test):
+def _fingerprint(
+    splits: Splits, earlier: Sequence[Sequence[LabelledText]], unlabelled: Sequence[str]
+) -> str:
+    digest = hashlib.sha256("\n".join(unlabelled).encode())
+    for text in chain(splits.train, splits.valid, splits.test, *earlier):
         trusted = "" if text.weight == 1.0 else f"\t{text.weight}"
         digest.update(f"{text.label}\t{text.text}{trusted}\n".encode())
     return digest.hexdigest()[:16]
