@@ -105,12 +105,13 @@ def test_a_run_leaves_a_challenger_that_is_ready_calibrated_and_on_record(
     kept = json.loads((folder / "calibration.json").read_text())
     assert kept["temperature"] == pytest.approx(made.metrics["temperature"])
     with (folder / "splits.csv").open() as file:
-        parts = [row["part"] for row in csv.DictReader(file)]
-    assert {part: parts.count(part) for part in set(parts)} == {
-        "train": 324,
-        "valid": 36,
-        "test": 90,
-    }
+        rows = list(csv.DictReader(file))
+    parts = [row["part"] for row in rows]
+    counted = {part: parts.count(part) for part in set(parts)}
+    assert counted == {"train": 324, "valid": 36, "test": 90}
+    texts = [text.text for text in read_labelled_file(labelled)]
+    learnt = {seen_mark(texts[int(row["row"]) - 1]) for row in rows if row["part"] != "test"}
+    assert set((folder / "texts_seen.txt").read_text().split()) == learnt
     # As served, temperature and all: the figures on record come again.
     again = judge_files(settings, Asked(files=(labelled,), version=made.version))
     judged = again.data[str(labelled)]
@@ -164,7 +165,7 @@ def test_a_registry_whose_disk_is_full_has_no_half_version(
     (folder / "weights.bin").write_bytes(bytes(6 * MEGABYTE))
     with (
         no_file_larger_than(5 * MEGABYTE),
-        pytest.raises(StoreUnavailable, match="was not registered.*File too large"),
+        pytest.raises(StoreUnavailable, match=r"was not registered.*File too large"),
     ):
         registry.register("sentiment", folder, **nothing)
     assert [one.version for one in registry.versions("sentiment")] == [first.version]
