@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from finsight.ports.backtests import BacktestStore
     from finsight.ports.clock import Clock
     from finsight.ports.events import EventBus
+    from finsight.ports.experiments import ExperimentLog
     from finsight.ports.forecasts import ForecastStore
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
@@ -138,6 +139,12 @@ def open_model_registry(settings: Settings) -> ModelRegistry:
     from finsight.adapters.models.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
+
+
+def open_experiment_log(settings: Settings) -> ExperimentLog:
+    from finsight.adapters.models.mlflow_experiments import MlflowExperiments
+
+    return MlflowExperiments(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
 
 
 def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:

@@ -14,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from finsight.domain.errors import InvalidInput, NotFound, StoreUnavailable
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord
+
+Document = TypeVar("Document", bound=BaseModel)
 
 _PLAN, _TRIALS, _STATES, _SECONDS = "plan.json", "trials", "states", "seconds.txt"
 
@@ -62,6 +65,10 @@ class SearchLedger:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise NotFound(f"there is no search {name} in {searches}: {known}{hint}")
         return cls(searches / name, _read(SearchPlan, searches / name / _PLAN))
+
+    def __reduce__(self) -> tuple[type[SearchLedger], tuple[Path, SearchPlan]]:
+        # A copy in another process reads what is on disk; the lock stays here.
+        return SearchLedger, (self.folder, self.plan)
 
     def take(self) -> None:
         """Keep other processes out until this one ends. Raises: InvalidInput (one is in)."""
@@ -127,7 +134,7 @@ def _write(path: Path, document: BaseModel) -> None:
     partial.replace(path)
 
 
-def _read[Document: BaseModel](kind: type[Document], path: Path) -> Document:
+def _read(kind: type[Document], path: Path) -> Document:
     """Raises: StoreUnavailable."""
     try:
         return kind.model_validate_json(path.read_text())
