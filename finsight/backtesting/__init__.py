@@ -5,6 +5,7 @@ from finsight.backtesting.overfitting import permutation_test, probability_of_ov
 from finsight.backtesting.single import run
 from finsight.backtesting.sweep import sweep
 from finsight.backtesting.walk_forward import walk_forward
+from finsight.domain.known_values import with_known
 
 __all__ = [
     "check",
@@ -13,4 +14,5 @@ __all__ = [
     "run",
     "sweep",
     "walk_forward",
+    "with_known",
 ]

@@ -61,6 +61,13 @@ class Execution(StrEnum):
     CLOSE = "close"
 
 
+class Sampling(StrEnum):
+    """How a sample of a grid is picked."""
+
+    RANDOM = "random"
+    SOBOL = "sobol"
+
+
 class Costs(BaseModel):
     """What trading costs. Fractions, not percent: 0.001 is a tenth of a percent.
 

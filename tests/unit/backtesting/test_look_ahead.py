@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from finsight.backtesting import check, run
-from finsight.backtesting.strategies import BUILT_IN
+from finsight.backtesting.built_in import BUILT_IN
 from tests.builders import a_walk
 
 WALK = a_walk(600, seed=1)
