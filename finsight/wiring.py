@@ -182,16 +182,16 @@ def naive_forecaster() -> Forecaster:
 
 def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster:
     """Load one version of a forecaster. Raises: StoreUnavailable, ModelUnavailable."""
-    from finsight.adapters.models.patchtst_forecaster import PatchTstForecaster
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return PatchTstForecaster.load(folder, version=reference.version)
+    return NeuralForecaster.load(folder, version=reference.version)
 
 
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
+    from finsight.adapters.models.forecast_network import import_neuralforecast
     from finsight.adapters.models.mlflow_registry import import_mlflow
-    from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
 
     import_neuralforecast()
     import_mlflow()
@@ -229,19 +229,20 @@ def fit_forecaster(
 
     Raises: InvalidInput (too little unbroken history).
     """
-    from finsight.adapters.models.patchtst_training import fit_patchtst
+    from finsight.adapters.models.neural_training import fit_neural
+    from finsight.domain.history import History
 
     recipe = recipe or default_recipe(settings)
-    return fit_patchtst(
-        timeframe,
-        candles,
-        input_size=recipe.input_size,
-        horizon=recipe.horizon,
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        held_out_share=recipe.held_out_share,
-        seed=recipe.seed,
-        threads=recipe.threads,
+    known = sentiment or {}
+    histories = {
+        key: History.of_candles(table, timeframe, known.get(key, ()) if recipe.exogenous else None)
+        for key, table in candles.items()
+    }
+    return fit_neural(
+        histories,
+        recipe,
+        str(timeframe),
         progress=progress,
+        checked=checked,
+        state_folder=state_folder,
     )
