@@ -76,6 +76,9 @@ class RecipeSpace(BaseModel):
             name: int(value) if name in _WHOLE else float(value) for name, value in values.items()
         }
         changed = {"family": family, "exogenous": exogenous, **given}
+        if family is not Family.PATCHTST:
+            # They have no patches and no heads: the usual ones must not rule anything out.
+            changed |= {"patch_length": 1, "stride": 1, "heads": 1}
         try:
             return ForecasterRecipe(**base.model_dump() | changed)
         except ValidationError:

@@ -9,9 +9,9 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,23 +24,20 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 from ray import tune
 
-from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
 from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
-from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import TrainedForecaster
-from finsight.ports.news import KnownSentiment
-from finsight.settings import NAMESPACE, Settings
+from finsight.settings import NAMESPACE
 from finsight.training.recipe_searcher import METRIC, TIME, RecipeSearcher, RememberingAsha
+from finsight.training.search_data import TrialData
 from finsight.training.search_ledger import SearchLedger
+from finsight.wiring import fit_forecaster, naive_loss
 
 _LOSSES_SURVIVED = 3
 _FINISHED, _REFUSED = "finished", "refused"
 _TUNE_FOLDER = "tune"
 _WAITED_LONG_S = 30.0
-
-Fit = Callable[..., TrainedForecaster]
 
 
 @dataclass(frozen=True)
@@ -59,27 +56,30 @@ Tell = Callable[[TrialRecord], None]
 
 
 @dataclass(frozen=True)
-class TrialData:
-    """What every trial learns from; it crosses to the trials once, by the object store."""
+class Teaching:
+    """How a trial learns, and what naive's loss is where it does."""
 
-    settings: Settings
-    timeframe: Timeframe
-    candles: Mapping[str, CandleTable]
-    sentiment: Mapping[str, Sequence[KnownSentiment]] = field(default_factory=dict)
+    fit: Callable[..., TrainedForecaster] = fit_forecaster
+    naive_loss: Callable[..., float] = naive_loss
 
 
-def run_trial(config: dict[str, Any], data: TrialData, fit: Fit) -> None:
-    """Train one recipe in a process of Ray's, reporting at every check."""
+def run_trial(config: dict[str, Any], data: TrialData, teaching: Teaching) -> None:
+    """Train one recipe in a process of Ray's, reporting at every check.
+
+    What is reported is the validation loss in naive's on the same windows: 1 is as good
+    as naive, and recipes that see windows of different lengths can be compared.
+    """
     recipe = ForecasterRecipe(**config["recipe"])
     last = {TIME: 0, METRIC: math.nan}
-
-    def checked(step: int, loss: float) -> bool:
-        last.update({TIME: step, METRIC: loss})
-        tune.report(dict(last))
-        return False
-
     try:
-        fit(
+        naive = teaching.naive_loss(data.timeframe, data.candles, recipe, data.sentiment)
+
+        def checked(step: int, loss: float) -> bool:
+            last.update({TIME: step, METRIC: loss / naive})
+            tune.report(dict(last))
+            return False
+
+        teaching.fit(
             data.settings,
             data.timeframe,
             data.candles,
@@ -240,7 +240,7 @@ class TrialDesk(tune.Callback):
 def run_session(
     ledger: SearchLedger,
     data: TrialData,
-    fit: Fit,
+    teaching: Teaching,
     *,
     watch: Watch,
     tell: Tell,
@@ -262,7 +262,7 @@ def run_session(
     shutil.rmtree(ledger.folder / _TUNE_FOLDER, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(run_trial, data=data, fit=fit), {"cpu": plan.cpus}
+            tune.with_parameters(run_trial, data=data, teaching=teaching), {"cpu": plan.cpus}
         ),
         tune_config=tune.TuneConfig(
             metric=METRIC,

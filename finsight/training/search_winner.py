@@ -10,14 +10,19 @@ from finsight.domain.forecaster_search import TrialRecord
 from finsight.domain.promotion import CHALLENGER
 from finsight.ports.models import ModelReference, TrainedForecaster
 from finsight.settings import Settings
+from finsight.training.search_data import TrialData
 from finsight.training.search_ledger import SearchLedger
-from finsight.training.search_session import Fit, TrialData
+from finsight.training.search_session import Teaching
 from finsight.training.train_forecaster import forecaster_kind
 from finsight.wiring import open_experiment_log, open_model_registry
 
 
 def register_winner(
-    settings: Settings, ledger: SearchLedger, winner: TrialRecord, data: TrialData, fit: Fit
+    settings: Settings,
+    ledger: SearchLedger,
+    winner: TrialRecord,
+    data: TrialData,
+    teaching: Teaching,
 ) -> ModelReference:
     """Register the best recipe's model under the alias `challenger`, once a search.
 
@@ -34,7 +39,7 @@ def register_winner(
         # A search that is resumed after its end has nothing new to register.
         if mark.items() <= version.tags.items():
             return version
-    model = fit(
+    model = teaching.fit(
         settings,
         plan.timeframe,
         data.candles,
@@ -51,6 +56,7 @@ def register_winner(
             params=model.params,
             metrics={**model.metrics, "search_loss_to_naive": winner.best},
             tags={**mark, **_tags(model, ledger)},
+            history=model.history,
         )
     registry.set_alias(kind, CHALLENGER, reference.version)
     return reference

@@ -8,11 +8,8 @@ Runs as it is under `ray job submit`. Killed or stopped, it goes on by `--resume
 from __future__ import annotations
 
 import argparse
-import asyncio
-import hashlib
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
+from finsight.domain.forecaster_recipe import Family
 from finsight.domain.forecaster_search import (
     SearchPlan,
     TrialRecord,
@@ -30,18 +27,18 @@ from finsight.domain.forecaster_search import (
     ranked,
 )
 from finsight.domain.promotion import CHALLENGER
-from finsight.domain.recipe_space import read_space
+from finsight.domain.recipe_space import RecipeSpace, read_space
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import ModelReference
 from finsight.settings import Settings
 from finsight.training.recipe_searcher import values_of
+from finsight.training.search_data import TrialData, fingerprint, read_trial_data
 from finsight.training.search_ledger import SearchLedger
 from finsight.training.search_log import TrialLogging
 from finsight.training.search_pictures import search_pictures
-from finsight.training.search_session import Fit, Standing, TrialData, Watch, run_session
+from finsight.training.search_session import Standing, Teaching, Watch, run_session
 from finsight.training.search_winner import log_search, register_winner
-from finsight.training.train_forecaster import _read as read_candles
-from finsight.wiring import default_recipe, fit_forecaster, open_candle_store, open_clock
+from finsight.wiring import default_recipe, open_clock
 
 USUAL_TRIALS = 20
 
@@ -122,7 +119,7 @@ def tune_forecaster(
     settings: Settings,
     request: SearchRequest,
     watch: Watch = lambda _: None,
-    fit: Fit = fit_forecaster,
+    teaching: Teaching = Teaching(),  # noqa: B008 - it is frozen
 ) -> SearchResult:
     """Search, and when the search is done register what the best recipe makes.
 
@@ -137,7 +134,7 @@ def tune_forecaster(
     ledger, data = _opened(settings, request)
     ledger.take()
     try:
-        return _searched(settings, request, ledger, data, watch, fit)
+        return _searched(settings, request, ledger, data, watch, teaching)
     finally:
         ledger.give_back()
 
@@ -148,7 +145,7 @@ def _searched(
     ledger: SearchLedger,
     data: TrialData,
     watch: Watch,
-    fit: Fit,
+    teaching: Teaching,
 ) -> SearchResult:
     plan = ledger.plan
     interrupted = False
@@ -156,7 +153,7 @@ def _searched(
     if not is_done(ledger) and (left is None or left > 0):
         with TrialLogging(settings, plan) as log:
             interrupted = run_session(
-                ledger, data, fit, watch=watch, tell=log.tell, seconds_left=left
+                ledger, data, teaching, watch=watch, tell=log.tell, seconds_left=left
             )
     records = tuple(ledger.records)
     if records and all(record.state is TrialState.FAILED for record in records):
@@ -165,7 +162,7 @@ def _searched(
     paths = ledger.keep_pictures(pictures.items())
     winner, registered, notes = best_of(records), None, []
     if not interrupted and winner is not None:
-        registered = register_winner(settings, ledger, winner, data, fit)
+        registered = register_winner(settings, ledger, winner, data, teaching)
     try:
         log_search(settings, ledger, winner, registered, pictures)
     except StoreUnavailable as exc:
@@ -202,18 +199,22 @@ def _opened(settings: Settings, request: SearchRequest) -> tuple[SearchLedger, T
     searches = settings.data_dir / "searches"
     if request.resume:
         ledger = SearchLedger.reopen(searches, request.resume)
-        candles = _candles(settings, ledger.plan.timeframe, ledger.plan.until)
-        if fingerprint(candles) != ledger.plan.fingerprint:
+        plan = ledger.plan
+        data = read_trial_data(
+            settings, plan.timeframe, plan.until, with_sentiment=plan.base.exogenous
+        )
+        if fingerprint(data.candles) != plan.fingerprint:
             raise InvalidInput(
-                f"the candles before {ledger.plan.until:%Y-%m-%d %H:%M} are not those that "
+                f"the candles before {plan.until:%Y-%m-%d %H:%M} are not those that "
                 f"{request.resume} began with (a backfill?): its trials could not be compared "
                 "with new ones; begin another search"
             )
-        return ledger, TrialData(settings, ledger.plan.timeframe, candles)
+        return ledger, data
     now = open_clock(settings).now()
-    candles = _candles(settings, request.timeframe, now)
-    plan = _plan(settings, request, now, fingerprint(candles))
-    return SearchLedger.begin(searches, plan), TrialData(settings, request.timeframe, candles)
+    space = read_space(request.families, request.values)
+    data = read_trial_data(settings, request.timeframe, now, with_sentiment=request.exogenous)
+    plan = _plan(settings, request, space, now, fingerprint(data.candles))
+    return SearchLedger.begin(searches, plan), data
 
 
 def _check(request: SearchRequest) -> None:
@@ -227,14 +228,20 @@ def _check(request: SearchRequest) -> None:
         raise InvalidInput("a search that goes on keeps its name; leave out --name")
 
 
-def _plan(settings: Settings, request: SearchRequest, now: datetime, seen: str) -> SearchPlan:
+def _plan(
+    settings: Settings, request: SearchRequest, space: RecipeSpace, now: datetime, seen: str
+) -> SearchPlan:
     """Raises: InvalidInput."""
-    space = read_space(request.families, request.values)
     usual = default_recipe(settings)
     steps = request.steps or usual.steps
+    sighted = [family for family in space.families if family is not Family.PATCHTST]
+    if request.exogenous and not sighted:
+        raise InvalidInput(
+            "PatchTST sees closes alone; with exogenous inputs let nhits or tide compete"
+        )
     base = usual.model_copy(
         update={
-            "family": space.families[0],
+            "family": sighted[0] if request.exogenous else space.families[0],
             "steps": steps,
             "check_every": min(request.check_every or max(1, steps // 9), steps),
             "exogenous": request.exogenous,
@@ -262,25 +269,6 @@ def _plan(settings: Settings, request: SearchRequest, now: datetime, seen: str) 
             f"the search can't be called '{request.name}': expected letters, digits, dots, "
             "dashes and underscores, at most 64"
         ) from exc
-
-
-def _candles(
-    settings: Settings, timeframe: Timeframe, until: datetime
-) -> Mapping[str, CandleTable]:
-    store = open_candle_store(settings)
-    return asyncio.run(read_candles(settings, store, timeframe, until))
-
-
-def fingerprint(candles: Mapping[str, CandleTable]) -> str:
-    """Return what tells these candles from any others."""
-    digest = hashlib.sha256()
-    for key in sorted(candles):
-        table = candles[key]
-        digest.update(key.encode())
-        for name in ("close", "volume"):
-            digest.update(table.column(name).tobytes())
-        digest.update(table.ts_ms.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def main(arguments: list[str] | None = None) -> int:
