@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.domain.candle_table import CandleTable
+    from finsight.domain.forecast_windows import Examples
+    from finsight.domain.forecaster_plan import TrainingPlan
     from finsight.domain.forecaster_recipe import ForecasterRecipe
     from finsight.domain.timeframe import Timeframe
     from finsight.ports.backtests import BacktestStore
@@ -208,6 +210,32 @@ def default_recipe(settings: Settings) -> ForecasterRecipe:
         steps=forecasting.train_steps,
         patch_length=min(24, forecasting.input_candles),
     )
+
+
+def open_trained(
+    folder: Path, metrics: Mapping[str, float], history: Mapping[str, Sequence[float]]
+) -> TrainedForecaster:
+    """Load a forecaster that another process saved in `folder`. Raises: ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    return NeuralForecaster.load(folder, "unregistered", metrics, history)
+
+
+def learn_forecaster(
+    plan: TrainingPlan,
+    windows: Sequence[Examples],
+    *,
+    progress: TrainingProgress | None = None,
+    checked: Callable[[int, float], bool] | None = None,
+    state_folder: Path | None = None,
+) -> TrainedForecaster:
+    """Turn windows, in the order of the plan's segments, into a model; see `fit_forecaster`.
+
+    Raises: InvalidInput, StoreUnavailable (the state can't be written).
+    """
+    from finsight.adapters.models.neural_training import learn
+
+    return learn(plan, windows, progress=progress, checked=checked, state_folder=state_folder)
 
 
 def fit_forecaster(

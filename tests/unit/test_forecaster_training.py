@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from finsight.adapters.models.forecast_windows import (
+from finsight.adapters.models.neural_forecaster import NeuralForecaster
+from finsight.adapters.models.neural_training import fit_neural
+from finsight.domain.candle_table import CandleTable, merge
+from finsight.domain.errors import InvalidInput
+from finsight.domain.forecast_windows import (
     WindowShape,
     cut_segments,
     join_examples,
     make_examples,
     scale_windows,
 )
-from finsight.adapters.models.neural_forecaster import NeuralForecaster
-from finsight.adapters.models.neural_training import fit_neural
-from finsight.domain.candle_table import CandleTable, merge
-from finsight.domain.errors import InvalidInput
 from finsight.domain.forecaster_recipe import ForecasterRecipe, Loss, Target
 from finsight.domain.history import History
 from finsight.domain.time_splits import (

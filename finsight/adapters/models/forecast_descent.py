@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from finsight.adapters.models.forecast_network import ForecastNetwork
-from finsight.adapters.models.forecast_windows import Examples
 from finsight.domain.errors import InvalidInput, StoreUnavailable
 from finsight.domain.forecast import QUANTILES
+from finsight.domain.forecast_windows import Examples
 from finsight.domain.forecaster_recipe import ForecasterRecipe, Loss, Target
 from finsight.ports.models import TrainingProgress
 

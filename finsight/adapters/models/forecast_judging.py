@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from finsight.adapters.models.forecast_network import ForecastNetwork
-from finsight.adapters.models.forecast_windows import Examples
 from finsight.adapters.models.neural_forecaster import NeuralForecaster
 from finsight.domain.forecast import QUANTILES
+from finsight.domain.forecast_windows import Examples
 
 _MEDIAN = QUANTILES.index(0.5)
 _AT_ONCE = 1024

@@ -13,14 +13,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finsight.adapters.models.forecast_network import NAMES, ForecastNetwork
-from finsight.adapters.models.forecast_windows import (
+from finsight.domain.errors import InvalidInput, ModelUnavailable
+from finsight.domain.fitted_scale import FittedScale
+from finsight.domain.forecast_windows import (
     ScaledWindows,
     known_columns,
     scale_known,
     scale_windows,
 )
-from finsight.domain.errors import InvalidInput, ModelUnavailable
-from finsight.domain.fitted_scale import FittedScale
 from finsight.domain.forecaster_recipe import ForecasterRecipe, Target
 from finsight.domain.known_features import FEATURES
 from finsight.domain.timeframe import Timeframe, from_ms
@@ -169,7 +169,13 @@ class NeuralForecaster:
         (folder / _CONFIG).write_text(self.config.model_dump_json(indent=1))
 
     @classmethod
-    def load(cls, folder: Path, version: str) -> NeuralForecaster:
+    def load(
+        cls,
+        folder: Path,
+        version: str,
+        metrics: Mapping[str, float] | None = None,
+        history: Mapping[str, Sequence[float]] | None = None,
+    ) -> NeuralForecaster:
         """Read what `save` wrote. Nothing in the files is executed.
 
         Sets torch to one thread in this process: at this size a second one waits
@@ -185,7 +191,7 @@ class NeuralForecaster:
             weights = torch.load(folder / _WEIGHTS, weights_only=True, map_location="cpu")
             network.inner.load_state_dict(weights)
             base = np.load(folder / _BASE, allow_pickle=False)
-            return cls(config, network, base, version)
+            return cls(config, network, base, version, metrics, history)
         except _UNREADABLE as exc:
             what = (
                 exc.errors()[0]["msg"] if isinstance(exc, ValidationError) else type(exc).__name__
