@@ -15,10 +15,12 @@ from finsight.domain.errors import Misconfigured, StoreUnavailable
 from finsight.settings import ExchangeSettings, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.domain.candle_table import CandleTable
+    from finsight.domain.forecaster_recipe import ForecasterRecipe
     from finsight.domain.timeframe import Timeframe
     from finsight.ports.backtests import BacktestStore
     from finsight.ports.clock import Clock
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
         TrainedForecaster,
         TrainingProgress,
     )
-    from finsight.ports.news import ArticleStore, NewsSource
+    from finsight.ports.news import ArticleStore, KnownSentiment, NewsSource
     from finsight.ports.state import StateStore
 
 
@@ -188,25 +190,51 @@ def prepare_forecasters() -> None:
     import_mlflow()
 
 
+def default_recipe(settings: Settings) -> ForecasterRecipe:
+    """The recipe that the settings stand for."""
+    from finsight.domain.forecaster_recipe import ForecasterRecipe
+
+    forecasting = settings.forecasting
+    return ForecasterRecipe(
+        input_size=forecasting.input_candles,
+        horizon=forecasting.horizon,
+        steps=forecasting.train_steps,
+        patch_length=min(24, forecasting.input_candles),
+    )
+
+
 def fit_forecaster(
     settings: Settings,
     timeframe: Timeframe,
     candles: Mapping[str, CandleTable],
-    steps: int | None = None,
+    recipe: ForecasterRecipe | None = None,
+    *,
     progress: TrainingProgress | None = None,
+    checked: Callable[[int, float], bool] | None = None,
+    sentiment: Mapping[str, Sequence[KnownSentiment]] | None = None,
+    state_folder: Path | None = None,
 ) -> TrainedForecaster:
-    """Train a PatchTST over `candles`, by series key, as the settings say.
+    """Train one model over `candles`, by series key, by `recipe` or as the settings say.
+
+    `checked(step, validation_loss)` is called every `recipe.check_every` steps; True ends
+    the training. `sentiment`, by series key, is what an exogenous recipe learns from
+    besides. `state_folder` keeps the state at each check: a later call goes on from it.
 
     Raises: InvalidInput (too little unbroken history).
     """
     from finsight.adapters.models.patchtst_training import fit_patchtst
 
-    forecasting = settings.forecasting
+    recipe = recipe or default_recipe(settings)
     return fit_patchtst(
         timeframe,
         candles,
-        input_size=forecasting.input_candles,
-        horizon=forecasting.horizon,
-        steps=steps or forecasting.train_steps,
+        input_size=recipe.input_size,
+        horizon=recipe.horizon,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        held_out_share=recipe.held_out_share,
+        seed=recipe.seed,
+        threads=recipe.threads,
         progress=progress,
     )

@@ -22,7 +22,13 @@ from finsight.domain.timeframe import Timeframe
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ModelReference, TrainingProgress
 from finsight.settings import Settings
-from finsight.wiring import fit_forecaster, open_candle_store, open_clock, open_model_registry
+from finsight.wiring import (
+    default_recipe,
+    fit_forecaster,
+    open_candle_store,
+    open_clock,
+    open_model_registry,
+)
 
 MAX_CANDLES = 20_000
 """The newest candles of each series that are learnt from."""
@@ -52,7 +58,10 @@ def train_forecaster(
     store, clock = open_candle_store(settings), open_clock(settings)
     now = clock.now()
     candles = asyncio.run(_read(settings, store, timeframe, now))
-    model = fit_forecaster(settings, timeframe, candles, steps, progress)
+    recipe = default_recipe(settings)
+    if steps is not None:
+        recipe = recipe.model_copy(update={"steps": steps})
+    model = fit_forecaster(settings, timeframe, candles, recipe, progress=progress)
     registry, kind = open_model_registry(settings), forecaster_kind(timeframe)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
