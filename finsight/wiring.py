@@ -178,7 +178,14 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
     from finsight.adapters.models.patchtst_forecaster import PatchTstForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return PatchTstForecaster.load(folder, version=reference.version)
+    return calibrated(PatchTstForecaster.load(folder, version=reference.version))
+
+
+def calibrated(model: Forecaster) -> Forecaster:
+    """The same forecaster with intervals as wide as its past errors: what serves."""
+    from finsight.adapters.models.conformal_forecaster import ConformalForecaster
+
+    return ConformalForecaster(model)
 
 
 def prepare_forecasters() -> None:
