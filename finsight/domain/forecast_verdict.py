@@ -104,7 +104,6 @@ class ForecasterVerdict(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    version: str
     first_origin: UtcDatetime
     last_origin: UtcDatetime
     horizon: int
@@ -116,8 +115,8 @@ class ForecasterVerdict(BaseModel):
     by_step: tuple[Judgement, ...]
 
 
-def verdict_on(name: str, version: str, outcomes: Outcomes) -> ForecasterVerdict:
-    """Judge at least one outcome, all of them with a scale."""
+def verdict_on(name: str, outcomes: Outcomes) -> ForecasterVerdict:
+    """Judge at least one outcome, all of them with a scale; `name` is the model's."""
     horizon = outcomes.truth.shape[1]
     overall = judgement(outcomes)
     by_series = tuple(
@@ -126,13 +125,12 @@ def verdict_on(name: str, version: str, outcomes: Outcomes) -> ForecasterVerdict
     )
     return ForecasterVerdict(
         name=name,
-        version=version,
         first_origin=from_ms(int(outcomes.origins.min())),
         last_origin=from_ms(int(outcomes.origins.max())),
         horizon=horizon,
         every=outcomes.every,
         beats_naive=overall.dm_p is not None and overall.dm_p < SURE,
-        words=tuple(_words(f"{name} {version}", overall, by_series)),
+        words=tuple(_words(name, overall, by_series)),
         overall=overall,
         by_series=by_series,
         by_step=tuple(judgement(outcomes, step=step) for step in shown_steps(horizon)),
@@ -140,7 +138,7 @@ def verdict_on(name: str, version: str, outcomes: Outcomes) -> ForecasterVerdict
 
 
 def shown_steps(horizon: int) -> list[int]:
-    """The steps that are told of: 1, then every quarter of a day's candles, and the last."""
+    """The steps that are told of: the first, some between, and the last."""
     return sorted({1, horizon, *(step for step in (6, 12, 24, 48, 96, 168, 336) if step < horizon)})
 
 
@@ -212,8 +210,9 @@ def _direction_interval(right: np.ndarray, share: float) -> tuple[float | None, 
 def _words(name: str, overall: Judgement, by_series: Sequence[Judgement]) -> list[str]:
     model, naive = overall.model, overall.naive
     words = [
-        f"{name} {_compared(overall.mase_ratio, overall.dm_p, 'MASE')}",
-        f"with its intervals it {_compared(overall.pinball_ratio, overall.dm_p_pinball, 'pinball')}",
+        f"{name} {_compared('MASE', overall.mase_ratio, overall.dm_p)}",
+        "with its intervals it "
+        + _compared("pinball", overall.pinball_ratio, overall.dm_p_pinball),
         f"its 80 % interval held {model.coverage_80:.1%} of closes and its 95 % interval "
         f"{model.coverage_95:.1%}; naive's {naive.coverage_80:.1%} and {naive.coverage_95:.1%}",
     ]
@@ -234,7 +233,7 @@ def _words(name: str, overall: Judgement, by_series: Sequence[Judgement]) -> lis
     return words
 
 
-def _compared(ratio: float | None, p_value: float | None, measure: str) -> str:
+def _compared(measure: str, ratio: float | None, p_value: float | None) -> str:
     if ratio is None or p_value is None:
         return f"can't be compared with naive: fewer than {FEWEST} moments, or closes that stood"
     figures = f"{measure} ratio {ratio:.3f}, Diebold-Mariano p = {p_value:.2g}"

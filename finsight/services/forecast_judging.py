@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
+from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast_evaluation import Scale, scales_before
 from finsight.domain.forecast_verdict import Outcomes
 from finsight.domain.timeframe import Timeframe, to_ms
@@ -38,7 +39,7 @@ SCHEMA = pa.schema(
 )
 """One row a step of a forecast; `origin` is the opening time of the last candle it saw."""
 
-_TOGETHER = 32  # origins in one call of the model
+_TOGETHER = 64  # origins in one call of the model
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def judge(
 ) -> pa.Table:
     """Forecast from each origin among `rows`, and return `SCHEMA`'s rows.
 
-    `version` names the model in them. Each forecaster sees the closes up to the origin and no more than a forecast that is
-    asked for is made from.
+    `version` names the model in them. Each forecaster sees the closes up to the origin, as
+    many as a forecast that is asked for is made from.
 
     Raises: InvalidInput (too short a history, too far a horizon).
     """
@@ -129,7 +130,10 @@ def _all_of(forecaster: Forecaster, inputs: list[ForecastInput]) -> np.ndarray:
 
 
 def outcomes_of(table: pa.Table, every: int) -> Outcomes:
-    """Read `SCHEMA`'s rows back into arrays; origins of a price that never moved are left out."""
+    """Read `SCHEMA`'s rows back into arrays; origins of a price that never moved are left out.
+
+    Raises: InvalidInput (none is left).
+    """
     horizon = int(np.max(table.column("step").to_numpy()))
 
     def grid(name: str) -> np.ndarray:
@@ -149,4 +153,7 @@ def outcomes_of(table: pa.Table, every: int) -> Outcomes:
         scale=Scale(grid("scale")[:, 0], grid("square_scale")[:, 0]),
         every=every,
     )
-    return outcomes.of(~np.isnan(outcomes.scale.absolute))
+    outcomes = outcomes.of(~np.isnan(outcomes.scale.absolute))
+    if not len(outcomes.origins):
+        raise InvalidInput("no price moved before any origin: there is nothing to judge by")
+    return outcomes

@@ -7,239 +7,113 @@ Runs as it is under `ray job submit`: the origins spread over the cluster.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finsight.domain.candle import Series
-from finsight.domain.candle_table import CandleTable
-from finsight.domain.errors import InvalidInput, NotFound
-from finsight.domain.forecast_verdict import ForecasterVerdict, verdict_on
-from finsight.domain.forecaster_recipe import ForecasterRecipe
-from finsight.domain.promotion import CHALLENGER, CHAMPION
-from finsight.domain.timeframe import Timeframe, from_ms
-from finsight.ports.models import Forecaster, ModelReference, ModelRegistry
-from finsight.services.forecast_judging import Span, origin_rows, outcomes_of
-from finsight.services.forecasting import HISTORY_CANDLES
+from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
+from finsight.domain.promotion import CHAMPION
+from finsight.domain.timeframe import Timeframe
+from finsight.services.forecast_judging import outcomes_of
+from finsight.services.forecast_pictures import pictures_of
 from finsight.settings import Settings
-from finsight.training.spread_judging import (
-    BLOCK_ORIGINS,
-    Block,
-    Done,
-    Judging,
-    Learning,
-    Refit,
-    judged,
-)
-from finsight.training.train_forecaster import MAX_CANDLES, forecaster_kind
-from finsight.wiring import (
-    default_recipe,
-    open_candle_store,
-    open_clock,
-    open_model_registry,
-    read_forecaster,
-)
+from finsight.training.forecaster_evaluation import Evaluation, Question, evaluate_forecaster
+from finsight.training.spread_judging import Done
+
+_SAY_AGAIN_S = 5.0
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is to be judged.
+def check_out(out: Path | None, pictures: Path | None) -> None:
+    """Refuse what can't be written, before the work. Raises: InvalidInput."""
+    if out is not None and out.suffix != ".parquet":
+        raise InvalidInput(f"the forecasts are written as Parquet: {out} must end in .parquet")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise InvalidInput(f"there is no folder {out.absolute().parent} to write {out.name} in")
+    if pictures is not None and pictures.exists() and not pictures.is_dir():
+        raise InvalidInput(f"{pictures} is a file; pictures need a folder")
 
-    `version` is a number or an alias. Origins are `every` candles apart (None: a quarter of
-    the horizon) and forecast candles from `since` (None: what the version learnt from ended
-    then) `until` (None: now). `series` are keys; none means all that are stored. With
-    `refit_every`, the version's recipe is trained anew every so many candles.
+
+def write_evaluation(evaluation: Evaluation, out: Path | None, pictures: Path | None) -> None:
+    """Write every forecast, the verdict in its metadata, and the pictures, where asked to.
+
+    Raises: StoreUnavailable (a disk that is full, or may not be written on).
     """
-
-    timeframe: Timeframe
-    version: str = CHAMPION
-    since: datetime | None = None
-    until: datetime | None = None
-    horizon: int | None = None
-    every: int | None = None
-    series: tuple[str, ...] = ()
-    refit_every: int | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The verdict, every forecast behind it (`forecast_judging.SCHEMA`), and what was left out."""
-
-    verdict: ForecasterVerdict
-    forecasts: pa.Table
-    notes: tuple[str, ...]
+    verdict = evaluation.verdict
+    try:
+        if out is not None:
+            metadata = {"verdict": verdict.model_dump_json()}
+            pq.write_table(evaluation.forecasts.replace_schema_metadata(metadata), out)
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            outcomes = outcomes_of(evaluation.forecasts, verdict.every)
+            for name, png in pictures_of(verdict.name, outcomes).items():
+                (pictures / name).write_bytes(png)
+    except OSError as exc:
+        raise StoreUnavailable(f"the evaluation could not be written: {exc}") from exc
 
 
-def evaluate_forecaster(
-    settings: Settings, asked: Question, progress: Callable[[Done], None] | None = None
-) -> Evaluation:
-    """Forecast from every origin as of then, and hold it against what happened.
-
-    Over Ray where this process is connected to it; the rows are the same without.
-
-    Raises:
-        NotFound: no such version, no champion, no such series.
-        InvalidInput: no origin after what was learnt from, too far a horizon.
-        StoreUnavailable, ModelUnavailable: try again later.
-    """
-    for name, count in (("horizon", asked.horizon), ("every", asked.every)):
-        if count is not None and count < 1:
-            raise InvalidInput(f"{name} must be at least 1 candle, not {count}")
-    if asked.refit_every is not None and asked.refit_every < 1:
-        raise InvalidInput(f"refit-every must be at least 1 candle, not {asked.refit_every}")
-    registry = open_model_registry(settings)
-    reference = _version(registry, asked)
-    model = read_forecaster(settings, reference)
-    horizon = asked.horizon or model.max_horizon
-    if horizon > model.max_horizon:
-        raise InvalidInput(
-            f"{model.name} {reference.version} forecasts at most {model.max_horizon} candles "
-            f"ahead, not {horizon}"
-        )
-    span = _span(settings, asked, reference, horizon)
-    before = MAX_CANDLES if asked.refit_every else 2 * HISTORY_CANDLES
-    candles = asyncio.run(_read(settings, asked, span, before))
-    rows, notes = _origins(candles, asked.timeframe, span, model.min_history)
-    work = _work(settings, asked, reference, model, span, candles, rows)
-    table = judged(work, progress)
-    outcomes = outcomes_of(table, span.every)
-    if not len(outcomes.origins):
-        raise InvalidInput("no price moved before any origin: there is nothing to judge")
-    how = f", refitted every {asked.refit_every} candles" if asked.refit_every else ""
-    verdict = verdict_on(model.name, reference.version + how, outcomes)
-    return Evaluation(verdict, table, tuple(notes))
-
-
-def _version(registry: ModelRegistry, asked: Question) -> ModelReference:
-    kind = forecaster_kind(asked.timeframe)
-    if asked.version in (CHAMPION, CHALLENGER):
-        held = registry.holder(kind, asked.version)
-        if held is None:
-            raise NotFound(
-                f"{kind} has no {asked.version}; train one with `finsight train forecaster "
-                f"{asked.timeframe}`, or name a version"
-            )
-        return held
-    versions = registry.versions(kind)
-    for reference in versions:
-        if reference.version == asked.version:
-            return reference
-    there = ", ".join(reference.version for reference in versions) or "none"
-    raise NotFound(
-        f"{kind} has no version {asked.version}; there are: {there}. "
-        f"{CHAMPION} and {CHALLENGER} name those under the aliases"
+def main(arguments: list[str] | None = None) -> int:
+    """The job. Returns 0, or 1 with the reason on standard error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--timeframe", type=Timeframe, default=Timeframe.H1)
+    parser.add_argument("--version", default=CHAMPION, help="a number, champion or challenger")
+    parser.add_argument("--since", type=_moment, help="forecast candles from then on, in UTC")
+    parser.add_argument("--until", type=_moment, help="forecast candles until then, in UTC")
+    parser.add_argument("--horizon", type=int, help="candles ahead; unset: the version's")
+    parser.add_argument("--every", type=int, help="candles between origins")
+    parser.add_argument("--series", nargs="+", default=[], help="keys; unset: all stored")
+    parser.add_argument("--refit-every", type=int, help="train anew every so many candles")
+    parser.add_argument("--out", type=Path, help="write every forecast there, as Parquet")
+    parser.add_argument("--pictures", type=Path, help="write pictures into this folder")
+    parser.add_argument("--data-dir", type=Path, help="where the platform keeps its data")
+    given = parser.parse_args(arguments)
+    asked = Question(
+        timeframe=given.timeframe,
+        version=given.version,
+        since=given.since,
+        until=given.until,
+        horizon=given.horizon,
+        every=given.every,
+        series=tuple(given.series),
+        refit_every=given.refit_every,
     )
+    try:
+        check_out(given.out, given.pictures)
+        settings = Settings.load({"data_dir": given.data_dir} if given.data_dir else None)
+        evaluation = evaluate_forecaster(settings, asked, printing())
+        write_evaluation(evaluation, given.out, given.pictures)
+    except FinSightError as exc:
+        print(f"judging failed: {exc}", file=sys.stderr)
+        return 1
+    for line in (*evaluation.notes, *evaluation.verdict.words):
+        print(line, flush=True)
+    print(evaluation.verdict.model_dump_json())
+    return 0
 
 
-def _span(settings: Settings, asked: Question, reference: ModelReference, horizon: int) -> Span:
-    learnt_until = reference.tags.get("trained_until")
-    since = asked.since
-    if asked.refit_every is None or since is None:
-        if learnt_until is None:
-            raise InvalidInput(
-                f"version {reference.version} doesn't say until when it learnt (it has no tag "
-                "trained_until): what it never saw is unknown; train it anew"
-            )
-        first = datetime.fromisoformat(learnt_until)
-        if since is not None and since < first:
-            raise InvalidInput(
-                f"version {reference.version} learnt from candles before {first.isoformat()}: "
-                f"from {since.isoformat()} on it would know some of the answers. Judge it from "
-                "then on, or let --refit-every train it anew on what came before each stretch"
-            )
-        since = since or first
-    closed = asked.timeframe.floor(open_clock(settings).now())
-    until = min(asked.until or closed, closed)
-    return Span(since, until, asked.every or max(1, horizon // 4), horizon)
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-async def _read(
-    settings: Settings, asked: Question, span: Span, before: int
-) -> Mapping[Series, CandleTable]:
-    store = open_candle_store(settings)
-    stored = [one for one in await store.list_series() if one.timeframe is asked.timeframe]
-    known = {series.key: series for series in stored}
-    unknown = [key for key in asked.series if key not in known]
-    if unknown or not known:
-        raise NotFound(
-            f"no {asked.timeframe} candles of {', '.join(unknown) or 'any series'} are stored; "
-            f"stored: {', '.join(sorted(known)) or 'none'}"
-        )
-    start = span.since - before * asked.timeframe.duration
-    return {
-        known[key]: await store.read(known[key], start, span.until)
-        for key in sorted(asked.series or known)
-    }
+def printing() -> Callable[[Done], None]:
+    """Return what prints, every five seconds, how far a judging is and how long it will take."""
+    last = time.monotonic()
+
+    def tell(done: Done) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SAY_AGAIN_S or done.origins == done.of:
+            last = time.monotonic()
+            left = "" if done.left_s is None else f", {done.left_s:,.0f} s left"
+            print(f"{done.origins:,} of {done.of:,} forecasts judged{left}", flush=True)
+
+    return tell
 
 
-def _origins(
-    candles: Mapping[Series, CandleTable], timeframe: Timeframe, span: Span, window: int
-) -> tuple[dict[Series, np.ndarray], list[str]]:
-    rows, notes = {}, []
-    for series, table in candles.items():
-        found = origin_rows(table, timeframe, span, window)
-        if len(found):
-            rows[series] = found
-        else:
-            last = table.last_opened_at
-            there = f"its candles end at {last.isoformat()}" if last else "it has no candles then"
-            notes.append(f"{series} has no origin: {there}")
-    if not rows:
-        raise InvalidInput(
-            f"there is nothing to judge on: forecasts of {span.horizon} candles between "
-            f"{span.since.isoformat()} and {span.until.isoformat()}, each after {window} unbroken "
-            f"ones. {'; '.join(notes)}. Collect more, or train on older candles"
-        )
-    return rows, notes
-
-
-def _work(
-    settings: Settings,
-    asked: Question,
-    reference: ModelReference,
-    model: Forecaster,
-    span: Span,
-    candles: Mapping[Series, CandleTable],
-    rows: Mapping[Series, np.ndarray],
-) -> Judging:
-    by_key = {series.key: table for series, table in candles.items()}
-    if asked.refit_every is None:
-        blocks = [
-            Block(series, part, 0) for series, found in rows.items() for part in _blocks(found)
-        ]
-        return Judging(by_key, (model,), (reference.version,), tuple(blocks), span.horizon)
-    cuts = asked.timeframe.opens_between(span.since, span.until)[:: asked.refit_every]
-    models = [Refit(from_ms(int(cut))) for cut in cuts]
-    blocks = []
-    for series, found in rows.items():
-        closes_at = asked.timeframe.next_ms(by_key[series.key].ts_ms[found])
-        edges = [*np.searchsorted(closes_at, cuts), len(found)]
-        for place, (low, high) in enumerate(itertools.pairwise(edges)):
-            blocks += [Block(series, part, place) for part in _blocks(found[low:high])]
-    names = [f"{reference.version} refitted {one.until:%Y-%m-%d %H:%M}" for one in models]
-    learning = Learning(settings, asked.timeframe, _recipe_of(settings, reference), MAX_CANDLES)
-    return Judging(by_key, tuple(models), tuple(names), tuple(blocks), span.horizon, learning)
-
-
-def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[first : first + BLOCK_ORIGINS] for first in range(0, len(rows), BLOCK_ORIGINS)]
-
-
-def _recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe:
-    written = reference.tags.get("recipe")
-    if written is None:
-        return default_recipe(settings)
-    return ForecasterRecipe.model_validate_json(written)
-
-
-def write_forecasts(evaluation: Evaluation, file: Path) -> None:
-    """Write every forecast as Parquet, the verdict in its metadata."""
-    verdict = evaluation.verdict.model_dump_json()
-    pq.write_table(evaluation.forecasts.replace_schema_metadata({"verdict": verdict}), file)
+if __name__ == "__main__":
+    sys.exit(main())
