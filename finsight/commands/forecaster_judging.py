@@ -151,7 +151,7 @@ def _intervals(one: Judgement) -> tuple[str, ...]:
     direction = (
         ""
         if one.direction_share is None
-        else f"{one.direction_share:.1%} ({one.direction_low:.0%} to {one.direction_high:.0%})"
+        else f"{one.direction_share:.1%} ({one.direction_low:.0%}–{one.direction_high:.0%})"
     )
     return (
         f"{one.model.coverage_80:.1%}",

@@ -62,6 +62,14 @@ class OriginLosses(NamedTuple):
     naive_pinball: np.ndarray
 
 
+def scale_of(histories: np.ndarray) -> Scale:
+    """The scale over each row of closes before an origin, shape (origins, history)."""
+    count, length = histories.shape
+    neighbours = np.arange(1, count * length) % length != 0
+    ends = np.arange(1, count + 1) * length - 1
+    return scales_before(histories.ravel(), neighbours, ends, length)
+
+
 def scales_before(
     closes: np.ndarray, neighbours: np.ndarray, rows: np.ndarray, history: int
 ) -> Scale:

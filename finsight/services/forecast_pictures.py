@@ -113,7 +113,7 @@ def _coverage_over_time(name: str, outcomes: Outcomes) -> bytes:
                 label=f"naive, {share:.0%}",
             )
         axes.set(title="closes inside the intervals, over time", ylabel="share")
-        axes.set_ylim(0.4, 1.02)
+        axes.set_ylim(0.0, 1.02)
         axes.figure.autofmt_xdate()
 
     return _png(draw)

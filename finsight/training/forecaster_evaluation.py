@@ -155,7 +155,7 @@ def judge_refitted(
     learning = Learning(settings, timeframe, recipe, MAX_CANDLES)
     work = Judging(by_key, models, names, tuple(blocks), span.horizon, learning)
     table = judged(work, progress)
-    how = f"{name}, trained anew every {refit_every} candles,"
+    how = f"{name} (trained anew every {refit_every} candles)"
     return Evaluation(verdict_on(how, outcomes_of(table, span.every)), table, ())
 
 
@@ -214,11 +214,14 @@ async def _read(
             f"no {asked.timeframe} candles of {', '.join(unknown) or 'any series'} are stored; "
             f"stored: {', '.join(sorted(known)) or 'none'}"
         )
-    start = span.since - before * asked.timeframe.duration
-    return {
-        known[key]: await store.read(known[key], start, span.until)
-        for key in sorted(asked.series or known)
-    }
+    earliest = span.since - before * asked.timeframe.duration
+    candles = {}
+    for key in sorted(asked.series or known):
+        # The last candle is always read: where none is young enough, it says since when.
+        last = (await store.summary(known[key])).last
+        start = earliest if last is None else min(earliest, last)
+        candles[known[key]] = await store.read(known[key], start, max(span.until, start))
+    return candles
 
 
 def find_origins(
@@ -235,7 +238,7 @@ def find_origins(
             rows[series] = found
         else:
             last = table.last_opened_at
-            there = f"its candles end at {last.isoformat()}" if last else "it has no candles then"
+            there = f"its candles end at {last.isoformat()}" if last else "it has no candles"
             notes.append(f"{series} has no origin: {there}")
     if not rows:
         raise InvalidInput(

@@ -9,6 +9,7 @@ from finsight.domain.forecast_evaluation import (
     Scale,
     directions,
     origin_losses,
+    scale_of,
     scales_before,
     step_losses,
 )
@@ -73,6 +74,13 @@ def test_the_scale_is_the_typical_change_before_an_origin_without_the_gaps() -> 
     whole = scales_before(closes, neighbours, np.array([5]), history=100)
     assert whole.absolute.tolist() == [2.0]
     assert whole.square.tolist() == [4.5]
+
+
+def test_rows_of_closes_have_the_scale_they_would_have_alone() -> None:
+    rows = np.array([[10.0, 11.0, 14.0], [90.0, 92.0, 90.0], [7.0, 7.0, 7.0]])
+    scale = scale_of(rows)
+    assert np.array_equal(scale.absolute, [2.0, 2.0, np.nan], equal_nan=True)
+    assert np.array_equal(scale.square, [5.0, 4.0, np.nan], equal_nan=True)
 
 
 def test_a_price_that_never_moved_has_no_scale() -> None:
