@@ -66,7 +66,7 @@ def main() -> None:
     began = time.perf_counter()
     rows, notes = find_origins(candles, Timeframe.H1, span, recipe.input_size)
     evaluation = judge_refitted(
-        settings, "PatchTST", recipe, candles, rows, span, chosen.refit_every, printing()
+        settings, "PatchTST", recipe, candles, rows, span, chosen.refit_every, progress=printing()
     )
     seconds = time.perf_counter() - began
     write_evaluation(evaluation, chosen.out, chosen.pictures)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from finsight.adapters.events.valkey_server import ValkeyServer
     from finsight.domain.candle_table import CandleTable
+    from finsight.domain.forecast_windows import Examples
+    from finsight.domain.forecaster_plan import TrainingPlan
     from finsight.domain.forecaster_recipe import ForecasterRecipe
     from finsight.domain.timeframe import Timeframe
     from finsight.ports.backtests import BacktestStore
@@ -175,10 +177,10 @@ def naive_forecaster() -> Forecaster:
 
 def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster:
     """Load one version of a forecaster. Raises: StoreUnavailable, ModelUnavailable."""
-    from finsight.adapters.models.patchtst_forecaster import PatchTstForecaster
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return calibrated(PatchTstForecaster.load(folder, version=reference.version))
+    return calibrated(NeuralForecaster.load(folder, version=reference.version))
 
 
 def calibrated(model: Forecaster) -> Forecaster:
@@ -188,10 +190,18 @@ def calibrated(model: Forecaster) -> Forecaster:
     return ConformalForecaster(model)
 
 
+def recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe:
+    """How a version was trained. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
+    return NeuralForecaster.load(folder, version=reference.version).config.recipe
+
+
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
+    from finsight.adapters.models.forecast_network import import_neuralforecast
     from finsight.adapters.models.mlflow_registry import import_mlflow
-    from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
 
     import_neuralforecast()
     import_mlflow()
@@ -208,6 +218,32 @@ def default_recipe(settings: Settings) -> ForecasterRecipe:
         steps=forecasting.train_steps,
         patch_length=min(24, forecasting.input_candles),
     )
+
+
+def open_trained(
+    folder: Path, metrics: Mapping[str, float], history: Mapping[str, Sequence[float]]
+) -> TrainedForecaster:
+    """Load a forecaster that another process saved in `folder`. Raises: ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    return NeuralForecaster.load(folder, "unregistered", metrics, history)
+
+
+def learn_forecaster(
+    plan: TrainingPlan,
+    windows: Sequence[Examples],
+    *,
+    progress: TrainingProgress | None = None,
+    checked: Callable[[int, float], bool] | None = None,
+    state_folder: Path | None = None,
+) -> TrainedForecaster:
+    """Turn windows, in the order of the plan's segments, into a model; see `fit_forecaster`.
+
+    Raises: InvalidInput, StoreUnavailable (the state can't be written).
+    """
+    from finsight.adapters.models.neural_training import learn
+
+    return learn(plan, windows, progress=progress, checked=checked, state_folder=state_folder)
 
 
 def fit_forecaster(
@@ -229,19 +265,20 @@ def fit_forecaster(
 
     Raises: InvalidInput (too little unbroken history).
     """
-    from finsight.adapters.models.patchtst_training import fit_patchtst
+    from finsight.adapters.models.neural_training import fit_neural
+    from finsight.domain.history import History
 
     recipe = recipe or default_recipe(settings)
-    return fit_patchtst(
-        timeframe,
-        candles,
-        input_size=recipe.input_size,
-        horizon=recipe.horizon,
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        held_out_share=recipe.held_out_share,
-        seed=recipe.seed,
-        threads=recipe.threads,
+    known = sentiment or {}
+    histories = {
+        key: History.of_candles(table, timeframe, known.get(key, ()) if recipe.exogenous else None)
+        for key, table in candles.items()
+    }
+    return fit_neural(
+        histories,
+        recipe,
+        str(timeframe),
         progress=progress,
+        checked=checked,
+        state_folder=state_folder,
     )

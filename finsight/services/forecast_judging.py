@@ -14,8 +14,10 @@ from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast_evaluation import Scale, scales_before
 from finsight.domain.forecast_verdict import Outcomes
+from finsight.domain.known_features import known_features
 from finsight.domain.timeframe import Timeframe, to_ms
 from finsight.ports.models import Forecaster, ForecastInput
+from finsight.ports.news import KnownSentiment
 from finsight.services.forecasting import HISTORY_CANDLES
 
 QUANTILE_COLUMNS = ("low_95", "low_80", "median", "high_80", "high_95")
@@ -82,11 +84,13 @@ def judge(
     candles: CandleTable,
     rows: Sequence[int] | np.ndarray,
     horizon: int,
+    sentiment: Sequence[KnownSentiment] | None = None,
 ) -> pa.Table:
     """Forecast from each origin among `rows`, and return `SCHEMA`'s rows.
 
     `version` names the model in them. Each forecaster sees the closes up to the origin, as
-    many as a forecast that is asked for is made from.
+    many as a forecast that is asked for is made from; with `sentiment`, also what
+    `known_features` makes of it, as of when it was known.
 
     Raises: InvalidInput (too short a history, too far a horizon).
     """
@@ -94,10 +98,12 @@ def judge(
     rows = np.asarray(rows, dtype=np.int64)
     neighbours = ts[1:] == series.timeframe.next_ms(ts[:-1])
     scale = scales_before(closes, neighbours, rows, HISTORY_CANDLES)
-    inputs = [
-        ForecastInput(series, closes[max(0, row + 1 - HISTORY_CANDLES) : row + 1], horizon)
-        for row in rows
-    ]
+    known = None if sentiment is None else known_features(candles, series.timeframe, sentiment)
+    inputs = []
+    for row in rows:
+        seen = slice(max(0, row + 1 - HISTORY_CANDLES), row + 1)
+        beside = known and {name: values[seen] for name, values in known.items()}
+        inputs.append(ForecastInput(series, closes[seen], horizon, beside))
     quantiles, baseline = _all_of(model, inputs), _all_of(naive, inputs)
     ahead = rows[:, None] + np.arange(1, horizon + 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,12 +16,15 @@ from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput, NotFound
 from finsight.domain.forecast_verdict import ForecasterVerdict, verdict_on
 from finsight.domain.forecaster_recipe import ForecasterRecipe
+from finsight.domain.known_features import SENTIMENT_WINDOW
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.domain.timeframe import Timeframe, from_ms
 from finsight.ports.models import ModelReference, ModelRegistry
+from finsight.ports.news import KnownSentiment
 from finsight.services.forecast_judging import Span, origin_rows, outcomes_of
 from finsight.services.forecasting import HISTORY_CANDLES
 from finsight.settings import Settings
+from finsight.training.forecaster_data import MAX_CANDLES, forecaster_kind
 from finsight.training.spread_judging import (
     BLOCK_ORIGINS,
     Block,
@@ -31,13 +34,13 @@ from finsight.training.spread_judging import (
     Refit,
     judged,
 )
-from finsight.training.train_forecaster import MAX_CANDLES, forecaster_kind
 from finsight.wiring import (
-    default_recipe,
+    open_article_store,
     open_candle_store,
     open_clock,
     open_model_registry,
     read_forecaster,
+    recipe_of,
 )
 
 
@@ -100,21 +103,31 @@ def evaluate_forecaster(
     before = MAX_CANDLES if asked.refit_every else 2 * HISTORY_CANDLES
     candles = asyncio.run(_read(settings, asked, span, before))
     rows, notes = find_origins(candles, asked.timeframe, span, model.min_history)
+    recipe = recipe_of(settings, reference)
+    sentiment = asyncio.run(_sentiment(settings, candles)) if recipe.exogenous else None
     if asked.refit_every is not None:
         evaluation = judge_refitted(
             settings,
             f"{model.name} {reference.version}",
-            _recipe_of(settings, reference),
+            recipe,
             candles,
             rows,
             span,
             asked.refit_every,
-            progress,
+            sentiment=sentiment,
+            progress=progress,
         )
         return replace(evaluation, notes=tuple(notes))
     blocks = [Block(series, part, 0) for series, found in rows.items() for part in _blocks(found)]
     by_key = {series.key: table for series, table in candles.items()}
-    work = Judging(by_key, (model,), (reference.version,), tuple(blocks), span.horizon)
+    work = Judging(
+        by_key,
+        (model,),
+        (reference.version,),
+        tuple(blocks),
+        span.horizon,
+        sentiment=sentiment,
+    )
     table = judged(work, progress)
     verdict = verdict_on(f"{model.name} {reference.version}", outcomes_of(table, span.every))
     return Evaluation(verdict, table, tuple(notes))
@@ -128,19 +141,17 @@ def judge_refitted(
     rows: Mapping[Series, np.ndarray],
     span: Span,
     refit_every: int,
+    *,
+    sentiment: Mapping[str, Sequence[KnownSentiment]] | None = None,
     progress: Callable[[Done], None] | None = None,
 ) -> Evaluation:
     """Judge a recipe, trained anew every `refit_every` candles on what had closed by then.
 
-    `rows` are the origins, rows of `candles`; `name` is what the verdict calls the model.
+    `rows` are the origins, rows of `candles`; `name` is what the verdict calls the model;
+    `sentiment`, by series key, is there for an exogenous recipe.
 
-    Raises: InvalidInput (too little history before the first training; an exogenous recipe).
+    Raises: InvalidInput (too little history before the first training).
     """
-    if recipe.exogenous:
-        raise InvalidInput(
-            "a recipe that sees the sentiment can't be trained anew here; judge the version as "
-            "it is, without --refit-every"
-        )
     [timeframe] = {series.timeframe for series in candles}
     by_key = {series.key: table for series, table in candles.items()}
     cuts = timeframe.opens_between(timeframe.ceil(span.since), span.until)[::refit_every]
@@ -153,7 +164,7 @@ def judge_refitted(
             blocks += [Block(series, part, place) for part in _blocks(found[low:high])]
     names = tuple(f"{name}, trained {one.until:%Y-%m-%d %H:%M}" for one in models)
     learning = Learning(settings, timeframe, recipe, MAX_CANDLES)
-    work = Judging(by_key, models, names, tuple(blocks), span.horizon, learning)
+    work = Judging(by_key, models, names, tuple(blocks), span.horizon, learning, sentiment)
     table = judged(work, progress)
     how = f"{name} (trained anew every {refit_every} candles)"
     return Evaluation(verdict_on(how, outcomes_of(table, span.every)), table, ())
@@ -224,6 +235,22 @@ async def _read(
     return candles
 
 
+async def _sentiment(
+    settings: Settings, candles: Mapping[Series, CandleTable]
+) -> dict[str, Sequence[KnownSentiment]]:
+    """What was known of each series' coin over its candles, with when it was known."""
+    articles = open_article_store(settings)
+    known: dict[str, Sequence[KnownSentiment]] = {}
+    for series, table in candles.items():
+        first, last = table.first_opened_at, table.last_opened_at
+        known[series.key] = []
+        if first is not None and last is not None:
+            since = first - max(SENTIMENT_WINDOW, series.timeframe.duration)
+            until = series.timeframe.next(last)
+            known[series.key] = await articles.known_sentiment(series.base, until, since)
+    return known
+
+
 def find_origins(
     candles: Mapping[Series, CandleTable], timeframe: Timeframe, span: Span, window: int
 ) -> tuple[dict[Series, np.ndarray], list[str]]:
@@ -251,10 +278,3 @@ def find_origins(
 
 def _blocks(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[first : first + BLOCK_ORIGINS] for first in range(0, len(rows), BLOCK_ORIGINS)]
-
-
-def _recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe:
-    written = reference.tags.get("recipe")
-    if written is None:
-        return default_recipe(settings)
-    return ForecasterRecipe.model_validate_json(written)

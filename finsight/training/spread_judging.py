@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from finsight.domain.errors import FinSightError
 from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.timeframe import EPOCH, Timeframe
 from finsight.ports.models import Forecaster
+from finsight.ports.news import KnownSentiment
 from finsight.services.forecast_judging import judge
 from finsight.settings import Settings
 from finsight.wiring import calibrated, fit_forecaster, naive_forecaster
@@ -58,19 +59,30 @@ class Learning:
     recipe: ForecasterRecipe
     most: int
 
-    def fit(self, refit: Refit, candles: Mapping[str, CandleTable]) -> Forecaster:
+    def fit(
+        self,
+        refit: Refit,
+        candles: Mapping[str, CandleTable],
+        sentiment: Mapping[str, Sequence[KnownSentiment]] | None,
+    ) -> Forecaster:
         """Train on what had closed by then, and calibrate. Raises: InvalidInput."""
         known = {
             key: table.between(EPOCH, self.timeframe.floor(refit.until)).tail(self.most)
             for key, table in candles.items()
         }
         known = {key: table for key, table in known.items() if len(table)}
-        return calibrated(fit_forecaster(self.settings, self.timeframe, known, self.recipe))
+        model = fit_forecaster(
+            self.settings, self.timeframe, known, self.recipe, sentiment=sentiment
+        )
+        return calibrated(model)
 
 
 @dataclass(frozen=True)
 class Judging:
-    """All that is to be judged; `versions` names each of `models` in the rows."""
+    """All that is to be judged; `versions` names each of `models` in the rows.
+
+    `sentiment`, by series key, is there for models that see it.
+    """
 
     candles: Mapping[str, CandleTable]
     models: tuple[Forecaster | Refit, ...]
@@ -78,6 +90,7 @@ class Judging:
     blocks: tuple[Block, ...]
     horizon: int
     learning: Learning | None = None
+    sentiment: Mapping[str, Sequence[KnownSentiment]] | None = None
 
     @property
     def origins(self) -> int:
@@ -108,11 +121,12 @@ def _here(work: Judging) -> Iterator[tuple[int, pa.Table]]:
     model, held = None, None
     for place, block in sorted(enumerate(work.blocks), key=lambda one: one[1].model):
         if held != block.model:
-            model, held = _ready(work.models[block.model], work.learning, work.candles), block.model
+            model, held = _ready(work, work.models[block.model]), block.model
         assert model is not None
         version = work.versions[block.model]
-        candles = work.candles[block.series.key]
-        yield place, _judge_block(model, version, block, candles, work.horizon)
+        key = block.series.key
+        known = work.sentiment and work.sentiment[key]
+        yield place, _judge_block(model, version, block, work.candles[key], work.horizon, known)
 
 
 def _over_ray(work: Judging) -> Iterator[tuple[int, pa.Table]]:
@@ -120,10 +134,12 @@ def _over_ray(work: Judging) -> Iterator[tuple[int, pa.Table]]:
 
     # Candles cross once, whole; a block names rows of them.
     candles = {key: ray.put(table) for key, table in work.candles.items()}
+    sentiment = ray.put(work.sentiment)
+    known = {key: ray.put(one) for key, one in (work.sentiment or {}).items()}
     fit = ray.remote(num_cpus=1)(_fit)
     judge_block = ray.remote(num_cpus=1)(_judge_block)
     models = [
-        fit.remote(work.learning, one, list(candles), *candles.values())
+        fit.remote(work.learning, one, sentiment, list(candles), *candles.values())
         if isinstance(one, Refit)
         else ray.put(one)
         for one in work.models
@@ -135,6 +151,7 @@ def _over_ray(work: Judging) -> Iterator[tuple[int, pa.Table]]:
             block,
             candles[block.series.key],
             work.horizon,
+            known.get(block.series.key),
         ): place
         for place, block in enumerate(work.blocks)
     }
@@ -160,24 +177,33 @@ def _result(task: Any) -> pa.Table:
         raise
 
 
-def _fit(learning: Learning, refit: Refit, keys: list[str], *tables: CandleTable) -> Forecaster:
-    return learning.fit(refit, dict(zip(keys, tables, strict=True)))
+def _fit(
+    learning: Learning,
+    refit: Refit,
+    sentiment: Mapping[str, Sequence[KnownSentiment]] | None,
+    keys: list[str],
+    *tables: CandleTable,
+) -> Forecaster:
+    return learning.fit(refit, dict(zip(keys, tables, strict=True)), sentiment)
 
 
 def _judge_block(
-    model: Forecaster, version: str, block: Block, candles: CandleTable, horizon: int
+    model: Forecaster,
+    version: str,
+    block: Block,
+    candles: CandleTable,
+    horizon: int,
+    sentiment: Sequence[KnownSentiment] | None,
 ) -> pa.Table:
     naive = naive_forecaster()
-    return judge(model, naive, version, block.series, candles, block.rows, horizon)
+    return judge(model, naive, version, block.series, candles, block.rows, horizon, sentiment)
 
 
-def _ready(
-    model: Forecaster | Refit, learning: Learning | None, candles: Mapping[str, CandleTable]
-) -> Forecaster:
+def _ready(work: Judging, model: Forecaster | Refit) -> Forecaster:
     if not isinstance(model, Refit):
         return model
-    assert learning is not None
-    return learning.fit(model, candles)
+    assert work.learning is not None
+    return work.learning.fit(model, work.candles, work.sentiment)
 
 
 def _has_ray() -> bool:

@@ -100,7 +100,9 @@ class ConformalForecaster:
         paths = self.model.forecast(inputs)
         stretches = self._stretches_of(inputs)
         return [
-            path if stretch is None else _stretched(path, stretch[: len(path)])
+            path
+            if stretch is None or not (path > 0).all()
+            else _stretched(path, stretch[: len(path)])
             for path, stretch in zip(paths, stretches, strict=True)
         ]
 
@@ -113,7 +115,7 @@ class ConformalForecaster:
 
     def _stretches_of(self, inputs: Sequence[ForecastInput]) -> list[np.ndarray | None]:
         """Return, per input, by what to multiply: shape (max_horizon, intervals)."""
-        keys = [hashlib.sha256(np.ascontiguousarray(one.closes)).digest() for one in inputs]
+        keys = [_key(one) for one in inputs]
         with self._remembering:
             known = {key: self._stretches[key] for key in keys if key in self._stretches}
         asked: dict[bytes, ForecastInput] = {}
@@ -127,6 +129,12 @@ class ConformalForecaster:
                 del self._stretches[next(iter(self._stretches))]
         return [known.get(key) for key in keys]
 
+    def _as_of(self, request: ForecastInput, row: int) -> ForecastInput:
+        """What was to be seen at a past row, whole as far as the model looks back."""
+        seen = slice(row + 1 - self.min_history, row + 1)
+        known = request.known and {name: one[seen] for name, one in request.known.items()}
+        return replace(request, closes=request.closes[seen], horizon=self.max_horizon, known=known)
+
     def _measure(self, requests: Sequence[ForecastInput]) -> list[np.ndarray]:
         # Origins near each other look back at the same past: each window is forecast once.
         windows: dict[bytes, int] = {}
@@ -139,21 +147,28 @@ class ConformalForecaster:
             )
             found = np.empty(len(past.rows), dtype=np.int64)
             for place, row in enumerate(past.rows):
-                window = past.closes[row + 1 - self.min_history : row + 1]
-                key = window.tobytes()
+                window = self._as_of(request, int(row))
+                key = _key(window)
                 if key not in windows:
                     windows[key] = len(asked)
-                    asked.append(replace(request, closes=window, horizon=self.max_horizon))
+                    asked.append(window)
                 found[place] = windows[key]
             places.append(found)
             pasts.append(past)
         if not asked:
             return []
-        made = np.log(np.stack(self.model.forecast(asked)))
+        made = np.log(np.maximum(np.stack(self.model.forecast(asked)), np.finfo(float).tiny))
         return [
             _stretch(made[found], past, self.max_horizon)
             for found, past in zip(places, pasts, strict=True)
         ]
+
+
+def _key(request: ForecastInput) -> bytes:
+    digest = hashlib.sha256(f"{request.series.key}\n".encode())
+    for values in (request.closes, *(request.known or {}).values()):
+        digest.update(np.ascontiguousarray(values))
+    return digest.digest()
 
 
 def _stretch(made: np.ndarray, past: _Past, horizon: int) -> np.ndarray:
