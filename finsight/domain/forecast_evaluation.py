@@ -82,7 +82,8 @@ def scales_before(
 
     def before(values: np.ndarray) -> np.ndarray:
         sums = np.concatenate([[0.0], np.cumsum(values)])
-        return sums[rows] - sums[np.maximum(rows - history + 1, 0)]
+        summed: np.ndarray = sums[rows] - sums[np.maximum(rows - history + 1, 0)]
+        return summed
 
     with np.errstate(invalid="ignore", divide="ignore"):
         count = before(neighbours.astype(np.float64))

@@ -73,7 +73,8 @@ def origin_rows(candles: CandleTable, timeframe: Timeframe, span: Span, window: 
     closed = timeframe.next_ms(ts[rows + horizon]) <= to_ms(span.until)
     stretch = np.cumsum(np.r_[0, ts[1:] != timeframe.next_ms(ts[:-1])])
     unbroken = stretch[rows - window + 1] == stretch[rows + horizon]
-    return rows[closed & unbroken]
+    origins: np.ndarray = rows[closed & unbroken]
+    return origins
 
 
 def judge(

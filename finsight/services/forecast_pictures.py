@@ -121,7 +121,6 @@ def _coverage_over_time(name: str, outcomes: Outcomes) -> bytes:
 
 def _png(draw: Callable[[Any], None]) -> bytes:
     # Without pyplot: nothing global, no window, and safe in any thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
@@ -130,5 +129,5 @@ def _png(draw: Callable[[Any], None]) -> bytes:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
     drawn = BytesIO()
-    FigureCanvasAgg(figure).print_png(drawn)
+    figure.savefig(drawn, format="png")
     return drawn.getvalue()

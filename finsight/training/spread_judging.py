@@ -125,7 +125,7 @@ def _here(work: Judging) -> Iterator[tuple[int, pa.Table]]:
         assert model is not None
         version = work.versions[block.model]
         key = block.series.key
-        known = work.sentiment and work.sentiment[key]
+        known = None if work.sentiment is None else work.sentiment[key]
         yield place, _judge_block(model, version, block, work.candles[key], work.horizon, known)
 
 
@@ -133,13 +133,14 @@ def _over_ray(work: Judging) -> Iterator[tuple[int, pa.Table]]:
     import ray
 
     # Candles cross once, whole; a block names rows of them.
-    candles = {key: ray.put(table) for key, table in work.candles.items()}
-    sentiment = ray.put(work.sentiment)
-    known = {key: ray.put(one) for key, one in (work.sentiment or {}).items()}
+    candles: dict[str, Any] = {key: ray.put(table) for key, table in work.candles.items()}
+    known: dict[str, Any] = {key: ray.put(one) for key, one in (work.sentiment or {}).items()}
+    sentiment: Any = ray.put(work.sentiment)
+    learning: Any = ray.put(work.learning)
     fit = ray.remote(num_cpus=1)(_fit)
     judge_block = ray.remote(num_cpus=1)(_judge_block)
     models = [
-        fit.remote(work.learning, one, sentiment, list(candles), *candles.values())
+        fit.remote(learning, one, sentiment, list(candles), *candles.values())
         if isinstance(one, Refit)
         else ray.put(one)
         for one in work.models

@@ -167,7 +167,7 @@ class ConformalForecaster:
 def _key(request: ForecastInput) -> bytes:
     digest = hashlib.sha256(f"{request.series.key}\n".encode())
     for values in (request.closes, *(request.known or {}).values()):
-        digest.update(np.ascontiguousarray(values))
+        digest.update(values.tobytes())
     return digest.digest()
 
 
