@@ -187,7 +187,22 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
     from finsight.adapters.models.neural_forecaster import NeuralForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return NeuralForecaster.load(folder, version=reference.version)
+    return calibrated(NeuralForecaster.load(folder, version=reference.version))
+
+
+def calibrated(model: Forecaster) -> Forecaster:
+    """The same forecaster with intervals as wide as its past errors: what serves."""
+    from finsight.adapters.models.conformal_forecaster import ConformalForecaster
+
+    return ConformalForecaster(model)
+
+
+def recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe:
+    """How a version was trained. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
+    return NeuralForecaster.load(folder, version=reference.version).config.recipe
 
 
 def prepare_forecasters() -> None:
