@@ -169,6 +169,25 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
     )
 
 
+def export_sentiment_model(folder: Path) -> bool:
+    """Leave in a model's folder what serves it on a CPU: its int8 graph.
+
+    False where only torch can run the model. Raises: ModelUnavailable.
+    """
+    from finsight.adapters.models.onnx_export import export_into
+
+    return export_into(folder)
+
+
+def load_unrounded_sentiment_model(folder: Path, threads: int) -> SentimentModel:
+    """Load a model's folder in full precision, on the CPU. Raises: ModelUnavailable."""
+    from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+
+    return TorchSentimentModel.open(
+        folder, name=folder.name, version="fp32", device="cpu", threads=threads
+    )
+
+
 def load_forecaster(settings: Settings, kind: str) -> Forecaster | None:
     """Load the registry's champion of `kind` ("forecaster-1h"), or None when there is none."""
     reference = open_model_registry(settings).champion(kind)

@@ -21,10 +21,10 @@ from finsight.domain.errors import FinSightError
 from finsight.domain.sentiment import SentimentLabel
 from finsight.domain.sentiment_quality import SentimentQuality
 from finsight.settings import Settings
+from finsight.training.sentiment_data import SentimentData
 from finsight.training.sentiment_network import ADAPTERS_FOLDER
+from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.sentiment_run import fit_sentiment
-from finsight.training.sentiment_training_loop import SentimentRecipe
-from finsight.training.train_sentiment import SentimentData
 
 DEFAULT_TARGET = Path(__file__).parents[1] / "adapters" / "models" / "compact_adapters.safetensors"
 RECIPE = SentimentRecipe(lora_rank=16, epochs=3, learning_rate=1e-3)
