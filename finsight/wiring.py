@@ -181,7 +181,7 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
 
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
-    from finsight.adapters.models.mlflow_registry import import_mlflow
+    from finsight.adapters.models.mlflow_connection import import_mlflow
     from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
 
     import_neuralforecast()

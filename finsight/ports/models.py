@@ -147,6 +147,10 @@ class ForecastService(Protocol):
         ...
 
 
+REGISTRATION_TAG = "registration"
+"""The tag that names one registration, however often it is tried."""
+
+
 @dataclass(frozen=True)
 class ModelReference:
     """A model version in the registry.
@@ -183,7 +187,11 @@ class ModelRegistry(Protocol):
         """Store the files in `folder` as the next version of `kind`, with the run that made it.
 
         `history` holds metrics step by step, the first at step 1; `pictures` are PNG files
-        by name. The tag `data_fingerprint` says what was learnt from.
+        by name. The tag `data_fingerprint` says what was learnt from. The code's version,
+        the environment and, where the kind has one, the signature are added.
+
+        With a tag `REGISTRATION_TAG` the same registration may be tried again: it makes one
+        version, however often and wherever an earlier try was broken off.
         """
         ...
 
