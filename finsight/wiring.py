@@ -158,6 +158,19 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
     )
 
 
+def read_sentiment_model(settings: Settings, reference: ModelReference) -> SentimentModel:
+    """Load one version of the sentiment model. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.sentiment_loading import read_sentiment_version
+
+    return read_sentiment_version(
+        open_model_registry(settings),
+        reference,
+        device=settings.sentiment.device,
+        threads=settings.sentiment.threads,
+        cache_folder=settings.data_dir / "models",
+    )
+
+
 def load_forecaster(settings: Settings, kind: str) -> Forecaster | None:
     """Load the registry's champion of `kind` ("forecaster-1h"), or None when there is none."""
     reference = open_model_registry(settings).champion(kind)

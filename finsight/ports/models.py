@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from finsight.domain.candle import Series
-from finsight.domain.forecast import Basis
+from finsight.domain.forecast import Basis, Role
 from finsight.domain.promotion import PromotionDecision
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -134,6 +134,7 @@ class ServedForecast:
     model_version: str
     basis: Basis
     reason: str
+    role: Role = Role.CHAMPION
 
 
 class ForecastService(Protocol):
