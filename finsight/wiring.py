@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
         Forecaster,
+        ModelReaders,
         ModelReference,
         ModelRegistry,
         SentimentModel,
@@ -190,6 +191,30 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
     return PatchTstForecaster.load(folder, version=reference.version)
+
+
+def open_model_readers(settings: Settings) -> ModelReaders:
+    """What reads versions that don't serve, for comparing them with those that do."""
+    from finsight.adapters.models.texts_seen import read_texts_seen
+    from finsight.ports.models import ModelReaders
+
+    def sentiment(reference: ModelReference | None) -> SentimentModel:
+        if reference is None:
+            return load_sentiment_model(settings, settings.sentiment.model or "compact")
+        return read_sentiment_model(settings, reference)
+
+    def texts_seen(reference: ModelReference | None) -> frozenset[str] | None:
+        if reference is None:
+            return None
+        registry = open_model_registry(settings)
+        return read_texts_seen(registry.fetch(reference, settings.data_dir / "models"))
+
+    return ModelReaders(
+        forecaster=lambda reference: read_forecaster(settings, reference),
+        naive=naive_forecaster(),
+        sentiment=sentiment,
+        texts_seen=texts_seen,
+    )
 
 
 def prepare_forecasters() -> None:

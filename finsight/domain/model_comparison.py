@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +12,19 @@ from finsight.domain.significance import Comparison
 
 SIGNIFICANT_BELOW = 0.05
 """A gain counts where luck alone would bring one like it less often than this."""
+
+
+class Measure(StrEnum):
+    """What is lost. Scaled: divided by how far the price typically moves in one candle."""
+
+    PINBALL = "mean scaled pinball loss"
+    ERROR = "mean absolute scaled error"
+    WRONG = "share of wrong answers"
+
+    @property
+    def short(self) -> str:
+        """Its name among the figures of a decision: pinball, error, wrong."""
+        return self.name.lower()
 
 
 class BesideRival(BaseModel):
@@ -23,7 +37,7 @@ class BesideRival(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     rival: str = Field(examples=["version 2", "naive"])
-    measure: str = Field(examples=["mean scaled pinball loss"])
+    measure: Measure
     loss: float
     rival_loss: float
     p_value: float = Field(ge=0, le=1)
@@ -31,7 +45,7 @@ class BesideRival(BaseModel):
 
     @classmethod
     def of(
-        cls, rival: str, measure: str, loss: float, rival_loss: float, tested: Comparison
+        cls, rival: str, measure: Measure, loss: float, rival_loss: float, tested: Comparison
     ) -> Self:
         """From a test of "the version is better than its rival"."""
         return cls(
@@ -61,7 +75,7 @@ class BesideRival(BaseModel):
 
 
 class ModelComparison(BaseModel):
-    """A version beside the champion of its kind, and for a forecaster beside naive.
+    """A version beside the champion of its kind, and a forecaster also beside naive.
 
     `champion` is None when nothing of the registry serves. `missing` says in words what the
     comparison lacks where there was too little data; then `rivals` is empty. `figures` hold
@@ -88,9 +102,9 @@ class ModelComparison(BaseModel):
         """Every figure by a name of its own, as a decision keeps them."""
         kept = dict(self.figures)
         for one in self.rivals:
-            of = one.rival.replace(" ", "_")
-            kept |= {f"loss_of_{of}": one.rival_loss, f"p_value_against_{of}": one.p_value}
-            kept |= {"loss": one.loss, "cases": float(one.cases)}
+            of, lost = one.rival.replace(" ", "_"), one.measure.short
+            kept |= {lost: one.loss, f"{lost}_of_{of}": one.rival_loss}
+            kept[f"{lost}_p_value_against_{of}"] = one.p_value
         return kept
 
     def in_words(self) -> str:

@@ -236,9 +236,10 @@ class ModelReaders:
     Attributes:
         forecaster: reads a version of a forecaster.
         naive: the forecaster that every other one must beat.
-        sentiment: reads a version of a sentiment model; for None the compact one, which
-            answers where the registry has no champion.
-        texts_seen: the `text_mark` of each text that such a model learnt from, None where it keeps no list.
+        sentiment: reads a version of a sentiment model; for None the one that answers where
+            the registry has no champion.
+        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
+            keeps no list.
 
     They raise ModelUnavailable and StoreUnavailable.
     """

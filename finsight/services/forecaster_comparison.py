@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput, ModelUnavailable
 from finsight.domain.forecast_evaluation import scale_of, step_losses
-from finsight.domain.model_comparison import BesideRival, ModelComparison
+from finsight.domain.model_comparison import BesideRival, Measure, ModelComparison
 from finsight.domain.significance import FEWEST, diebold_mariano
 from finsight.domain.timeframe import Timeframe, from_ms
 from finsight.ports.clock import Clock
@@ -23,9 +22,11 @@ from finsight.ports.market import CandleStore
 from finsight.ports.models import Forecaster, ForecastInput, ModelReaders, ModelReference
 
 KIND_PREFIX = "forecaster-"
-MEASURE = "mean scaled pinball loss"
 FEWEST_SPANS = 10
 """Horizons, one after the other, below which a comparison says nothing."""
+
+HISTORY_CANDLES = 1000
+"""What serving hands a forecaster where there is as much: naive's intervals rest on all of it."""
 
 MOST_ORIGINS, MOST_SERIES = 240, 20
 """What one comparison takes at most, so that it ends within a minute or so."""
@@ -38,30 +39,42 @@ class _Span:
     """Which origins are forecast from, and what a forecast looks back over and ahead.
 
     `opens` are the opening times of all candles from the first one looked at to the last
-    one forecast; `starts` are the rows of the first candles forecast.
+    one forecast; `first` is the row of the first one that is new to both, `starts` are the
+    rows of the first candles forecast. A forecast needs `history` candles behind it.
     """
 
     opens: np.ndarray
+    first: int
     starts: np.ndarray
     stride: int
     history: int
     horizon: int
 
+    @property
+    def new(self) -> int:
+        """How many candles have closed that are new to both."""
+        return len(self.opens) - self.first
+
 
 @dataclass(frozen=True)
 class _Windows:
-    """What is forecast, and what happened: `origins` are rows of `_Span.starts`."""
+    """What is forecast, and what happened: `origins` are rows of `_Span.starts`.
+
+    The scale of a loss comes from the last `scale` candles before its origin.
+    """
 
     inputs: list[ForecastInput]
     truth: np.ndarray
     origins: np.ndarray
+    scale: int
 
 
 class ForecasterComparison:
     """Rolling origins over every stored series of a timeframe that both can serve.
 
-    At each origin the loss is the mean over its series and steps of the scaled pinball
-    loss; over the origins goes the Diebold-Mariano test.
+    At each origin a loss is the mean over its series and steps; over the origins goes the
+    Diebold-Mariano test. Against a champion the scaled pinball loss decides, against naive
+    also the error of the forecast itself: good intervals alone are no forecast.
     """
 
     def __init__(
@@ -100,7 +113,7 @@ class ForecasterComparison:
             data=f"candles from {unseen_from.isoformat()} on",
         )
         needed = FEWEST_SPANS * span.horizon
-        there = int(len(span.opens) - span.history)
+        there = span.new
         if there < needed:
             enough = from_ms(int(_later(timeframe, unseen_from, needed + 1)))
             return answer.model_copy(
@@ -123,12 +136,14 @@ class ForecasterComparison:
         history = max(self._input_candles, *needs)
         first = timeframe.ceil(unseen_from)
         ahead = timeframe.opens_between(first, timeframe.floor(self._clock.now()))
-        back = timeframe.opens_between(first - (history + 1) * timeframe.duration, first)[-history:]
+        looked_at = max(history, HISTORY_CANDLES)
+        back = timeframe.opens_between(first - looked_at * timeframe.duration, first)
         last = len(ahead) - horizon
         stride = max(1, math.ceil((last + 1) / MOST_ORIGINS))
         # The newest candles are always among those forecast.
-        starts = history + np.arange(last, -1, -stride)[::-1]
-        return _Span(np.concatenate([back, ahead]), starts, stride, history, horizon)
+        starts = len(back) + np.arange(last, -1, -stride)[::-1]
+        opens = np.concatenate([back, ahead])
+        return _Span(opens, len(back), starts, stride, history, horizon)
 
     async def _windows(
         self, timeframe: Timeframe, span: _Span, models: Sequence[Forecaster]
@@ -152,9 +167,9 @@ class ForecasterComparison:
         span: _Span,
         windows: Sequence[_Windows],
     ) -> ModelComparison:
-        first, last = (from_ms(int(span.opens[row])) for row in (span.history, -1))
-        losses = [_origin_losses(model, span, windows) for model in [*models, self._naive]]
-        usable = np.flatnonzero(~np.isnan(np.stack(losses)).any(axis=0))
+        first, last = (from_ms(int(span.opens[row])) for row in (span.first, -1))
+        losses = [_losses(model, span, windows) for model in [*models, self._naive]]
+        usable = np.flatnonzero(~np.isnan(np.stack(losses)).any(axis=(0, 1)))
         answer = answer.model_copy(
             update={
                 "data": f"{len(usable)} origins over {len(windows)} series, {span.horizon} candles "
@@ -177,19 +192,20 @@ class ForecasterComparison:
                 }
             )
         overlap = math.ceil(span.horizon / span.stride)
-        ours, *others = (one[usable] for one in losses)
-        names = [*([f"version {answer.champion}"] if answer.champion else []), self._naive.name]
-        rivals = tuple(
-            BesideRival.of(
-                name,
-                MEASURE,
-                float(ours.mean()),
-                float(theirs.mean()),
-                diebold_mariano(ours, theirs, overlap),
-            )
-            for name, theirs in zip(names, others, strict=True)
-        )
-        return answer.model_copy(update={"rivals": rivals})
+
+        def beside(rival: str, theirs: np.ndarray, row: int, measure: Measure) -> BesideRival:
+            our_own, other = losses[0][row, usable], theirs[row, usable]
+            tested = diebold_mariano(our_own, other, overlap)
+            means = float(our_own.mean()), float(other.mean())
+            return BesideRival.of(rival, measure, *means, tested)
+
+        rivals = [
+            beside(self._naive.name, losses[-1], 0, Measure.PINBALL),
+            beside(self._naive.name, losses[-1], 1, Measure.ERROR),
+        ]
+        if answer.champion is not None:
+            rivals.insert(0, beside(f"version {answer.champion}", losses[1], 0, Measure.PINBALL))
+        return answer.model_copy(update={"rivals": tuple(rivals)})
 
 
 def trained_until(reference: ModelReference) -> datetime:
@@ -216,38 +232,49 @@ def _later(timeframe: Timeframe, moment: datetime, candles: int) -> int:
 
 
 def _cut(series: Series, candles: CandleTable, span: _Span) -> _Windows:
-    """Return the windows of `series` in which no candle is missing."""
+    """Return the windows of `series` in which no candle is missing.
+
+    Behind what every forecast needs comes as much as is unbroken.
+    """
     closes = np.full(len(span.opens), np.nan)
     _, rows, found = np.intersect1d(
         span.opens, candles.ts_ms, assume_unique=True, return_indices=True
     )
     closes[rows] = candles.column("close")[found]
-    length = span.history + span.horizon
-    whole = sliding_window_view(closes, length)[span.starts - span.history]
-    unbroken = np.flatnonzero(~np.isnan(whole).any(axis=1))
-    return _Windows(
-        [ForecastInput(series, whole[row, : span.history], span.horizon) for row in unbroken],
-        whole[unbroken, span.history :],
-        unbroken,
-    )
+    holes = np.flatnonzero(np.isnan(closes))
+    inputs: list[ForecastInput] = []
+    origins: list[int] = []
+    for origin, start in enumerate(span.starts.tolist()):
+        hole = int(np.searchsorted(holes, start + span.horizon))
+        begin = max(int(holes[hole - 1]) + 1 if hole else 0, start - HISTORY_CANDLES, 0)
+        if start - begin >= span.history:
+            inputs.append(ForecastInput(series, closes[begin:start], span.horizon))
+            origins.append(origin)
+    starts = span.starts[origins]
+    truth = closes[starts[:, None] + np.arange(span.horizon)]
+    return _Windows(inputs, truth, np.array(origins, np.int64), span.history)
 
 
-def _origin_losses(model: Forecaster, span: _Span, windows: Sequence[_Windows]) -> np.ndarray:
-    """Return the mean loss over the series at each origin; nan where no series has one."""
-    sums, counts = np.zeros(len(span.starts)), np.zeros(len(span.starts))
+def _losses(model: Forecaster, span: _Span, windows: Sequence[_Windows]) -> np.ndarray:
+    """Return pinball loss and error at each origin, means over its series: (2, origins).
+
+    nan where no series has a forecast.
+    """
+    sums, counts = np.zeros((2, len(span.starts))), np.zeros(len(span.starts))
     for one in windows:
         made: list[np.ndarray] = []
         for start in range(0, len(one.inputs), _AT_ONCE):
             made += model.forecast(one.inputs[start : start + _AT_ONCE])
-        histories = np.stack([request.closes for request in one.inputs])
-        losses = step_losses(np.stack(made), one.truth, scale_of(histories)).pinball.mean(axis=1)
+        scale = scale_of(np.stack([request.closes[-one.scale :] for request in one.inputs]))
+        steps = step_losses(np.stack(made), one.truth, scale)
         # A price that never moved has no scale: it says nothing of anybody.
-        has_scale = ~np.isnan(scale_of(histories).absolute)
-        if not np.isfinite(losses[has_scale]).all():
+        moved = ~np.isnan(scale.absolute)
+        losses = np.stack([steps.pinball.mean(axis=1), steps.absolute.mean(axis=1)])[:, moved]
+        if not np.isfinite(losses).all():
             raise ModelUnavailable(
                 f"{model.name} {model.version} answers {one.inputs[0].series} with something that "
                 "is not a finite number: it can't be compared, and must not serve"
             )
-        sums[one.origins[has_scale]] += losses[has_scale]
-        counts[one.origins[has_scale]] += 1
+        sums[:, one.origins[moved]] += losses
+        counts[one.origins[moved]] += 1
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -9,12 +9,11 @@ import numpy as np
 
 from finsight.domain.errors import InvalidInput
 from finsight.domain.labelled_texts import LabelledText, same_words
-from finsight.domain.model_comparison import BesideRival, ModelComparison
+from finsight.domain.model_comparison import BesideRival, Measure, ModelComparison
 from finsight.domain.significance import mcnemar
 from finsight.ports.models import ModelReaders, ModelReference, SentimentModel
 
 KIND = "sentiment"
-MEASURE = "share of wrong answers"
 FEWEST_TEXTS = 100
 _AT_ONCE = 64
 
@@ -32,7 +31,7 @@ class SentimentComparison:
         champion: ModelReference | None,
         texts: Sequence[LabelledText],
     ) -> ModelComparison:
-        """Hold `challenger` against `champion`, or against the compact model. Blocking.
+        """Hold `challenger` against `champion`, or against what serves without one. Blocking.
 
         Raises:
             InvalidInput: the challenger keeps no list of the texts it has seen.
@@ -50,7 +49,6 @@ class SentimentComparison:
         by_mark = {text_mark(text.text): text for text in texts}
         new = [text for mark, text in by_mark.items() if mark not in seen]
         left_out = len(by_mark) - len(new)
-        rival = f"version {champion.version}" if champion is not None else "the compact model"
         answer = ModelComparison(
             kind=challenger.kind,
             version=challenger.version,
@@ -71,10 +69,11 @@ class SentimentComparison:
                     f"bring {FEWEST_TEXTS - len(new)} more"
                 }
             )
-        ours, theirs = (_right(self._load(one), new) for one in (challenger, champion))
+        other = self._load(champion)
+        ours, theirs = _right(self._load(challenger), new), _right(other, new)
         beside = BesideRival.of(
-            rival,
-            MEASURE,
+            f"version {champion.version}" if champion is not None else other.name,
+            Measure.WRONG,
             float(1 - ours.mean()),
             float(1 - theirs.mean()),
             mcnemar(ours, theirs),
