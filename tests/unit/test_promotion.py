@@ -170,12 +170,12 @@ async def test_an_equal_one_is_refused_and_the_champion_stays(desk):
 
 async def test_one_that_was_good_only_on_what_it_learnt_from_is_refused(desk):
     """Until the training ended the tide is regular; since then the closes only wander."""
-    until = START + 850 * HOUR
-    await desk.candles.upsert(BTC_HOURLY, a_walk(250, until, seed=3))
+    until = START + 970 * HOUR
+    await desk.candles.upsert(BTC_HOURLY, a_walk(130, until, seed=3))
     honest = desk.add(DayAgo(), trained_until=until.isoformat())
     decision = await desk.promotion.promote(KIND, honest.version, by="ada")
     assert decision.verdict is Verdict.REFUSED
-    assert "2024-02-05T10:00:00+00:00 to 2024-02-15T19:00:00+00:00" in decision.reason
+    assert "2024-02-10T10:00:00+00:00 to 2024-02-15T19:00:00+00:00" in decision.reason
     # Had it been held against what it learnt from, it would look good.
     early = desk.add(DayAgo(), trained_until=(START + 100 * HOUR).isoformat())
     assert (await desk.promotion.promote(KIND, early.version, by="ada")).verdict is Verdict.PROMOTED
