@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from finsight.adapters.events.valkey_server import ValkeyServer
+    from finsight.adapters.models.unsent_runs import UnsentRuns
     from finsight.domain.candle_table import CandleTable
     from finsight.domain.timeframe import Timeframe
     from finsight.ports.backtests import BacktestStore
@@ -134,9 +135,18 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
 
 
 def open_model_registry(settings: Settings) -> ModelRegistry:
-    from finsight.adapters.models.mlflow_registry import MlflowRegistry
+    """The registry. A run that it can't take is kept, and `register` raises RunKept."""
+    from finsight.adapters.models.unsent_runs import KeepingRegistry
 
-    return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
+    place = settings.data_dir / "mlflow"
+    return KeepingRegistry(settings.mlflow_tracking_uri, place, open_unsent_runs(settings))
+
+
+def open_unsent_runs(settings: Settings) -> UnsentRuns:
+    """The runs that wait for the registry, below the data folder."""
+    from finsight.adapters.models.unsent_runs import UnsentRuns
+
+    return UnsentRuns(settings.data_dir / "unsent")
 
 
 def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:

@@ -224,6 +224,10 @@ class ModelRegistry(Protocol):
         """Return all versions, newest first; of every kind when None."""
         ...
 
+    def params(self, reference: ModelReference) -> Mapping[str, str]:
+        """Return the parameters of the run that made the version. Raises: NotFound."""
+        ...
+
     def fetch(self, reference: ModelReference, folder: Path) -> Path:
         """Bring the version's files to disk under `folder`; return where they are."""
         ...

@@ -165,6 +165,20 @@ class MlflowRegistry:
             references = [self._reference(client, version) for version in found]
         return sorted(references, key=lambda r: (r.created_at, int(r.version)), reverse=True)
 
+    def params(self, reference: ModelReference) -> Mapping[str, str]:
+        missing = f"there is no version {reference.version} of {reference.kind}"
+        if self._mlflow.is_empty:
+            raise NotFound(missing)
+        with mlflow_errors_translated(f"{reference.kind} {reference.version} can't be read"):
+            client = self._mlflow.open()
+            try:
+                version = client.get_model_version(reference.kind, reference.version)
+            except mlflow_exception() as exc:
+                if is_missing(exc):
+                    raise NotFound(missing) from exc
+                raise
+            return dict(client.get_run(version.run_id).data.params)
+
     def fetch(self, reference: ModelReference, folder: Path) -> Path:
         """As the port. Files that are there are not fetched again.
 
