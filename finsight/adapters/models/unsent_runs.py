@@ -68,6 +68,8 @@ class UnsentRuns:
     ) -> Path:
         """Keep a run with the code and the packages that made it. Raises: OSError."""
         place, writing = self._folder / registration, self._folder / f"{_WRITING}{registration}"
+        if place.is_dir():
+            return place
         shutil.rmtree(writing, ignore_errors=True)
         try:
             shutil.copytree(model, writing / "model")
