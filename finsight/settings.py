@@ -101,11 +101,11 @@ class ModelsSettings(_Block):
         description="let a new champion's predecessor forecast on as its shadow, and serve again "
         "where it is clearly the better one",
     )
-    watch_origins: int = Field(
-        default=0,
-        ge=0,
-        description="candles between two looks at a new champion's record, of four; 0: twice the "
-        "forecasts' horizon, at least 30",
+    watch_horizons: int = Field(
+        default=8,
+        ge=8,
+        description="whole forecasts, one after the other, between two looks at a new champion's "
+        "record; it is looked at four times",
     )
 
 
