@@ -14,7 +14,7 @@ from finsight import wiring
 from finsight.domain.drift import DriftReport
 from finsight.domain.errors import FinSightError, StoreUnavailable
 from finsight.domain.health import PartHealth, PartState
-from finsight.domain.job_requests import JobKind
+from finsight.domain.job_options import JobKind
 from finsight.domain.training_job import JobState, TrainingJob
 from finsight.services.drift_watch import DriftWatch, Windows
 from finsight.services.job_running import JobRunning

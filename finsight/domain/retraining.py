@@ -63,6 +63,11 @@ class RetrainingRule(BaseModel):
     def _makes_sense(self) -> RetrainingRule:
         if not isinstance(self.job, TrainSentiment | TrainForecaster | TuneForecaster):
             raise ValueError(f"'{self.job.kind}' trains nothing: it can't be run by a rule")
+        if isinstance(self.job, TrainSentiment) and not (self.job.champion or self.job.promote_on):
+            raise ValueError(
+                "a sentiment model is promoted on labelled texts: name some in `promote_on`, or "
+                "let it serve at once with `champion`"
+            )
         if self.every is None and self.when_drift_above is None:
             raise ValueError("a rule needs `every` or `when_drift_above`, else it never runs")
         for name, span in (("every", self.every), ("at_most_every", self.at_most_every)):
@@ -84,7 +89,8 @@ class RetrainingRule(BaseModel):
         """The job to submit: it asks for promotion unless it says how it shall serve."""
         job = self.job
         assert isinstance(job, TrainSentiment | TrainForecaster | TuneForecaster)
-        return job if job.champion else job.model_copy(update={"promote": True})
+        at_once = not isinstance(job, TuneForecaster) and job.champion
+        return job if at_once else job.model_copy(update={"promote": True})
 
     def due_at(self, last: datetime) -> datetime | None:
         """When it is due by the clock after `last`; None when only drift makes it run."""

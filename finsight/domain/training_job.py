@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from datetime import datetime
 from enum import StrEnum
@@ -28,6 +29,7 @@ class JobState(StrEnum):
     LOST = "lost"
 
 
+_LAST_WORDS = re.compile(r"(?:the |a )?[a-z]+ failed: (.+)")
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST)
 
 
@@ -124,7 +126,7 @@ def failure_in(log: str, exit_code: int | None) -> str:
         return f"its process was ended by signal {signal}{hint}"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
-        for beginning in ("training failed: ", "evaluation failed: ", "promotion failed: "):
-            if line.startswith(beginning):
-                return line.removeprefix(beginning)
+        said = _LAST_WORDS.match(line)
+        if said is not None:
+            return said[1]
     return lines[-1][:500] if lines else f"it ended with exit code {exit_code}"

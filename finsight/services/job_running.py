@@ -7,7 +7,7 @@ import logging
 from datetime import datetime, timedelta
 
 from finsight.domain.errors import FinSightError, InvalidInput, SourceUnavailable
-from finsight.domain.job_requests import Promote, cpus_in_words
+from finsight.domain.job_requests import cpus_in_words, promotion_after
 from finsight.domain.training_job import (
     JobState,
     TrainingJob,
@@ -132,12 +132,13 @@ class JobRunning:
     async def _succeeded(self, job: TrainingJob, log: str, now: datetime) -> TrainingJob:
         registered = registered_in(log)
         reason = f"registered {registered.model} {registered.version}" if registered else ""
-        if job.request.asks_for_promotion and registered is None:
-            reason = "it registered no model, so there is nothing to promote"
-        elif job.request.asks_for_promotion and registered is not None:
+        asked = None
+        if registered is not None:
+            asked = promotion_after(job.request, registered.model, registered.version)
+        if asked is not None:
             asking = TrainingJob(
                 id=new_job_id(),
-                request=Promote(model=registered.model, version=registered.version),
+                request=asked,
                 by=job.by,
                 submitted_at=now,
                 key=f"promote/{job.run_id}",
@@ -170,7 +171,7 @@ class JobRunning:
 
     async def _want_of_cpus(self, job: TrainingJob) -> str | InvalidInput | None:
         """Say what it waits for; InvalidInput when waiting is of no use."""
-        cpus, needed = await self._runner.cpus(), job.request.cpus
+        cpus, needed = await self._runner.cpus(), job.request.cpus_needed
         if needed > cpus.all:
             return InvalidInput(
                 f"it needs {cpus_in_words(needed)} at once and the cluster has "

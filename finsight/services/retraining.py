@@ -65,7 +65,7 @@ class Retraining:
             problem = None
             why = self._why_now(rule, last, since, drift.get(rule.model))
             if why is not None and (last is None or last.has_ended):
-                key = f"{_prefix(rule)}after {since.isoformat()}"
+                key = f"{_prefix(rule)}after {'nothing' if last is None else last.id}"
                 try:
                     last = await self._jobs.submit(
                         rule.request, by=f"the rule {rule.name}: {why}", key=key

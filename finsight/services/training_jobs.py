@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finsight.domain.errors import InvalidInput, NotFound, StoreUnavailable
-from finsight.domain.job_requests import JobKind, JobRequest
+from finsight.domain.job_options import JobKind
+from finsight.domain.job_requests import JobRequest
 from finsight.domain.training_job import JobState, TrainingJob, new_job_id
 from finsight.ports.clock import Clock
 from finsight.ports.training_jobs import TrainingJobStore

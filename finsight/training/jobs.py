@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from ray.exceptions import AuthenticationError, RayError
 
 from finsight.domain.errors import InvalidInput, SourceUnavailable
-from finsight.domain.job_requests import JobKind, JobRequest
+from finsight.domain.job_options import JobKind
+from finsight.domain.job_requests import JobRequest, TuneForecaster
 from finsight.ports.training_jobs import Cpus, Run, RunState
 from finsight.services.training_jobs import MODULES
 from finsight.settings import Settings
@@ -55,6 +56,7 @@ class RayJobRunner:
             raise InvalidInput(f"this FinSight comes without {module}")
         files = self._settings.training_files.as_posix()
         command = [sys.executable, "-m", module, *request.arguments(files)]
+        command += self._place_of_search(run_id, request)
         if (await self.look(run_id)).state is not RunState.UNKNOWN:
             return
         variables = {**settings_as_environment(self._settings), RUN_VARIABLE: run_id}
@@ -67,6 +69,14 @@ class RayJobRunner:
                 entrypoint_num_cpus=0,
             )
         )
+
+    def _place_of_search(self, run_id: str, request: JobRequest) -> list[str]:
+        """A search is called as its job, so that the next attempt goes on with it."""
+        if not isinstance(request, TuneForecaster):
+            return []
+        name = run_id.rpartition(".")[0]
+        began = (self._settings.data_dir / "searches" / name).exists()
+        return [f"--{'resume' if began else 'name'}={name}"]
 
     async def look(self, run_id: str) -> Run:
         def ask(client: JobSubmissionClient) -> Run:

@@ -11,8 +11,8 @@ import time
 
 from finsight.commands.local_platform import _stop_jobs, set_ray_environment
 from finsight.commands.stopping import end_on_signals, no_process_left
-from finsight.domain.job_requests import JobKind
-from finsight.settings import NAMESPACE, ForecastingSettings, Settings
+from finsight.domain.job_options import JobKind
+from finsight.settings import NAMESPACE, ForecastingSettings, Settings, TrainingSettings
 
 MODULES = {
     JobKind.TRAIN_FORECASTER: "tests.ray.job_commands",
@@ -22,12 +22,17 @@ MODULES = {
 
 
 def main(folder: str) -> None:
+    """Run until Ctrl-C, which stops the jobs as the platform's Ctrl-C does."""
     set_ray_environment()
     import ray
 
     from finsight.actors.retraining_watch import RETRAINING_WATCH, RetrainingWatch
 
-    settings = Settings(data_dir=folder, forecasting=ForecastingSettings(horizon=13))
+    settings = Settings(
+        data_dir=folder,
+        forecasting=ForecastingSettings(horizon=13),
+        training=TrainingSettings(max_running=2),
+    )
     ray.init(
         address="local",
         num_cpus=2,
@@ -43,8 +48,10 @@ def main(folder: str) -> None:
     )
     try:
         while True:
-            parts = ray.get(watch.ensure_running.remote(), timeout=60)
-            print(*parts, flush=True)
+            try:
+                print(*ray.get(watch.ensure_running.remote(), timeout=60), flush=True)
+            except ray.exceptions.RayError as exc:
+                print(exc, flush=True)
             time.sleep(0.5)
     except KeyboardInterrupt:
         pass

@@ -38,9 +38,9 @@ def main() -> int:
     parser.add_argument("--timeframe")
     parser.add_argument("--steps", type=float, default=0)
     parser.add_argument("--trials", type=int, default=0)
-    given = parser.parse_args()
+    given, _ = parser.parse_known_args()
     if given.trials:
-        print(f"looked at {given.trials} trials", flush=True)
+        print(*sys.argv, flush=True)
         print("training failed: no series has the 500 candles that training needs", file=sys.stderr)
         return 1
     settings = Settings.load()
