@@ -22,6 +22,7 @@ from finsight.deployments.routes import (
     predictions,
     sentiment,
     stream,
+    training,
 )
 
 TAGS = [
@@ -32,9 +33,10 @@ TAGS = [
     {"name": "models", "description": "Versions, who of them serves, and who decided so."},
     {"name": "collectors", "description": "What is collected, and whether it runs."},
     {"name": "stream", "description": "Everything that happens, as it happens."},
+    {"name": "training", "description": "Training jobs, drift, and what is trained again."},
     {"name": "operations", "description": "Health, readiness, dead letters."},
 ]
-# In the order of the tags above. What comes later (training, backtests) joins here;
+# In the order of the tags above. What comes later joins here;
 # keys and limits become `dependencies` of the router that holds them all.
 V1_ROUTERS = (
     market.router,
@@ -45,6 +47,7 @@ V1_ROUTERS = (
     models.router,
     collectors.router,
     stream.router,
+    training.router,
     operations.router,
 )
 
