@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from finsight.ports.news import ArticleStore, NewsSource
     from finsight.ports.state import StateStore
+    from finsight.ports.training_jobs import TrainingJobStore
 
 
 def open_clock(settings: Settings) -> Clock:
@@ -130,6 +131,12 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
     from finsight.adapters.models.sqlite_forecasts import SqliteForecastStore
 
     return SqliteForecastStore(settings.data_dir / "forecasts.sqlite")
+
+
+def open_training_jobs(settings: Settings) -> TrainingJobStore:
+    from finsight.adapters.state.sqlite_training_jobs import SqliteTrainingJobs
+
+    return SqliteTrainingJobs(settings.data_dir / "training-jobs.sqlite")
 
 
 def open_model_registry(settings: Settings) -> ModelRegistry:

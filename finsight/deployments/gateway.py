@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
+from finsight.deployments.open_training import open_training
 from finsight.deployments.platform_actors import PlatformActors
 from finsight.deployments.served_models import ServedForecaster, ServedSentiment
 from finsight.settings import Settings
@@ -52,6 +53,7 @@ class Gateway:
         """`platform` is bound only so that Serve starts it, and with it the actors."""
         self._platform = platform
         self._streams = OpenStreams(GatewayTuning().max_open_streams)
+        training = open_training(settings)
         self._ports = HttpPorts(
             settings=settings,
             clock=open_clock(settings),
@@ -64,6 +66,9 @@ class Gateway:
             forecaster=ServedForecaster(forecaster),
             platform=PlatformActors(),
             streams=self._streams,
+            jobs=training.jobs,
+            drift=training.drift,
+            retraining=training.retraining,
         )
 
     def reconfigure(self, user_config: dict[str, int]) -> None:

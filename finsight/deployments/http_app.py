@@ -21,6 +21,7 @@ from finsight.deployments.routes import (
     predictions,
     sentiment,
     stream,
+    training,
 )
 
 TAGS = [
@@ -30,9 +31,10 @@ TAGS = [
     {"name": "predictions", "description": "Forecasts beside the naive one, and their record."},
     {"name": "collectors", "description": "What is collected, and whether it runs."},
     {"name": "stream", "description": "Everything that happens, as it happens."},
+    {"name": "training", "description": "Training jobs, drift, and what is trained again."},
     {"name": "operations", "description": "Health, readiness, dead letters."},
 ]
-# In the order of the tags above. What comes later (models, training, backtests) joins here;
+# In the order of the tags above. What comes later (models, backtests) joins here;
 # keys and limits become `dependencies` of the router that holds them all.
 V1_ROUTERS = (
     market.router,
@@ -42,6 +44,7 @@ V1_ROUTERS = (
     predictions.router,
     collectors.router,
     stream.router,
+    training.router,
     operations.router,
 )
 

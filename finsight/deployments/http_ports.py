@@ -21,6 +21,9 @@ from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ForecastService, ModelRegistry, SentimentService
 from finsight.ports.news import ArticleStore
+from finsight.services.drift_watch import DriftWatch
+from finsight.services.retraining import Retraining
+from finsight.services.training_jobs import TrainingJobs
 from finsight.settings import Settings
 
 T = TypeVar("T")
@@ -117,6 +120,9 @@ class HttpPorts:
     forecaster: ForecastService
     platform: PlatformParts
     streams: OpenStreams
+    jobs: TrainingJobs
+    drift: Late[DriftWatch]
+    retraining: Retraining
 
 
 async def _ports_of(request: Request) -> HttpPorts:

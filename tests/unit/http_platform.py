@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
+from finsight.deployments.open_training import open_training
 from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries, Collector, NewsFeed
@@ -159,6 +160,7 @@ async def running(
 ) -> AsyncIterator[HttpPlatform]:
     """The application over the stores of `settings`, asked without a network."""
     clock, parts = StoppedClock(), StandInParts()
+    training = open_training(settings, clock)
     ports = HttpPorts(
         settings=settings,
         clock=clock,
@@ -171,6 +173,9 @@ async def running(
         forecaster=NaiveService(),
         platform=parts,
         streams=OpenStreams(most=2),
+        jobs=training.jobs,
+        drift=training.drift,
+        retraining=training.retraining,
     )
     app = build_http_app(ports)
     # The server logs what it answered 500 to; a client sees the answer, and so do tests.
