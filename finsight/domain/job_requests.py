@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from finsight.domain.asked_backtest import AskedBacktest
 from finsight.domain.errors import InvalidInput
 from finsight.domain.timeframe import Timeframe
 
@@ -33,6 +34,7 @@ class JobKind(StrEnum):
     EVALUATE_SENTIMENT = "evaluate-sentiment"
     EVALUATE_FORECASTER = "evaluate-forecaster"
     PROMOTE = "promote"
+    BACKTEST = "backtest"
 
 
 _FILE = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")
@@ -200,6 +202,15 @@ class Promote(_Request):
     by: str = Field(default="retraining", pattern=r"^[\w][\w .@-]{0,80}$")
 
 
+class Backtest(_Request, AskedBacktest):
+    """Test a strategy that comes with FinSight on stored candles."""
+
+    kind: Literal[JobKind.BACKTEST] = JobKind.BACKTEST
+
+    def arguments(self, files_folder: str) -> list[str]:
+        return [f"--request={self.model_dump_json(exclude={'kind'}, exclude_unset=True)}"]
+
+
 def _known_kind(given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
@@ -222,7 +233,8 @@ JobRequest = Annotated[
     | TuneForecaster
     | EvaluateSentiment
     | EvaluateForecaster
-    | Promote,
+    | Promote
+    | Backtest,
     Field(discriminator="kind"),
     BeforeValidator(_known_kind),
 ]

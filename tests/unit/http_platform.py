@@ -27,6 +27,7 @@ from finsight.ports.models import ForecastInput, ServedForecast
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
+    open_backtest_store,
     open_candle_store,
     open_event_bus,
     open_forecast_store,
@@ -174,6 +175,7 @@ async def running(
         platform=parts,
         streams=OpenStreams(most=2),
         jobs=training.jobs,
+        backtests=open_backtest_store(settings),
         drift=training.drift,
         retraining=training.retraining,
     )
