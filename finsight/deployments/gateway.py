@@ -18,6 +18,7 @@ from finsight.deployments.served_models import ServedForecaster, ServedSentiment
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
+    open_backtest_store,
     open_candle_store,
     open_clock,
     open_event_bus,
@@ -69,6 +70,7 @@ class Gateway:
             promotion=RemotePromotion(settings),
             streams=self._streams,
             jobs=training.jobs,
+            backtests=open_backtest_store(settings),
             drift=training.drift,
             retraining=training.retraining,
         )

@@ -15,6 +15,7 @@ from finsight.domain.candle import Series
 from finsight.domain.collector import Collector
 from finsight.domain.health import PartHealth
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.backtests import BacktestStore
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
@@ -122,6 +123,7 @@ class HttpPorts:
     promotion: PromotionService
     streams: OpenStreams
     jobs: TrainingJobs
+    backtests: BacktestStore
     drift: Late[DriftWatch]
     retraining: Retraining
 

@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     EVALUATE_SENTIMENT = "evaluate-sentiment"
     EVALUATE_FORECASTER = "evaluate-forecaster"
     PROMOTE = "promote"
+    BACKTEST = "backtest"
 
 
 _FILE = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from finsight.domain.asked_backtest import AskedBacktest
 from finsight.domain.errors import InvalidInput
 from finsight.domain.job_options import (
     DataFile,
@@ -152,6 +153,15 @@ class Promote(Request):
     by: str = Field(default="a job", pattern=r"^[\w][\w .@-]{0,80}$")
 
 
+class Backtest(Request, AskedBacktest):
+    """Test a strategy that comes with FinSight on stored candles."""
+
+    kind: Literal[JobKind.BACKTEST] = JobKind.BACKTEST
+
+    def arguments(self, files_folder: str) -> list[str]:
+        return [f"--request={self.model_dump_json(exclude={'kind'}, exclude_unset=True)}"]
+
+
 def _known_kind(given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
@@ -171,7 +181,8 @@ JobRequest = Annotated[
     | TuneForecaster
     | EvaluateSentiment
     | EvaluateForecaster
-    | Promote,
+    | Promote
+    | Backtest,
     Field(discriminator="kind"),
     BeforeValidator(_known_kind),
 ]

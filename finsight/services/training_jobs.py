@@ -21,6 +21,7 @@ MODULES: Mapping[JobKind, str] = {
     JobKind.EVALUATE_SENTIMENT: "finsight.training.evaluate_sentiment",
     JobKind.EVALUATE_FORECASTER: "finsight.training.evaluate_forecaster",
     JobKind.PROMOTE: "finsight.training.promote",
+    JobKind.BACKTEST: "finsight.commands.backtest_job",
 }
 """The commands that the jobs run."""
 

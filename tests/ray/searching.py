@@ -1,6 +1,6 @@
 """A search that needs no network: a driver for subprocesses, and how its trials learn.
 
-    python -m tests.ray.searching DATA_DIR TRIALS [--resume NAME]
+python -m tests.ray.searching DATA_DIR TRIALS [--resume NAME]
 """
 
 import math
@@ -21,9 +21,7 @@ from finsight.wiring import fit_forecaster, open_candle_store, open_clock
 from tests.builders import BTC_HOURLY, a_walk
 
 STEPS, CHECK_EVERY = 12, 2
-SHAPE = ForecastingSettings(
-    horizon=4, input_candles=24, train_steps=STEPS, min_train_candles=200
-)
+SHAPE = ForecastingSettings(horizon=4, input_candles=24, train_steps=STEPS, min_train_candles=200)
 SMALL = ("input_size=16,24", "hidden_size=8,16", "batch_size=16", "learning_rate=1e-4..1e-2")
 SMALLER = (*SMALL, "patch_length=8,16", "stride=8", "heads=1,2", "layers=1")
 

@@ -28,6 +28,7 @@ from finsight.services.promotion import Promotion
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
+    open_backtest_store,
     open_candle_store,
     open_event_bus,
     open_forecast_store,
@@ -183,6 +184,7 @@ async def running(
         ),
         streams=OpenStreams(most=2),
         jobs=training.jobs,
+        backtests=open_backtest_store(settings),
         drift=training.drift,
         retraining=training.retraining,
     )
