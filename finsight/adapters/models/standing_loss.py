@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from finsight.adapters.models.forecast_descent import validation_loss
-from finsight.adapters.models.forecast_windows import join_examples, make_examples
-from finsight.adapters.models.neural_training import _random_walk, plan_training, segments
+from finsight.adapters.models.neural_training import _random_walk
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast import QUANTILES
+from finsight.domain.forecast_windows import join_examples, make_examples
+from finsight.domain.forecaster_plan import plan_training, segments
 from finsight.domain.forecaster_recipe import ForecasterRecipe, Loss
 from finsight.domain.history import History
 from finsight.domain.time_splits import TRAINING, VALIDATION
