@@ -365,22 +365,8 @@ def fit_forecaster(
     )
 
 
-def naive_loss(
-    timeframe: Timeframe,
-    candles: Mapping[str, CandleTable],
-    recipe: ForecasterRecipe,
-    sentiment: Mapping[str, Sequence[KnownSentiment]] | None = None,
-) -> float:
-    """Return what naive's validation loss is, where `recipe` is trained on these candles.
+def standing_loss(plan: TrainingPlan, windows: Sequence[Examples]) -> float:
+    """Return what naive's validation loss is on these windows. Raises: InvalidInput."""
+    from finsight.adapters.models.standing_loss import standing_loss as loss
 
-    Raises: InvalidInput (too little unbroken history).
-    """
-    from finsight.adapters.models.standing_loss import standing_loss
-    from finsight.domain.history import History
-
-    known = sentiment or {}
-    histories = {
-        key: History.of_candles(table, timeframe, known.get(key, ()) if recipe.exogenous else None)
-        for key, table in candles.items()
-    }
-    return standing_loss(histories, recipe, str(timeframe))
+    return loss(plan, windows)

@@ -25,14 +25,16 @@ import ray
 from ray import tune
 
 from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
+from finsight.domain.forecast_windows import make_examples
+from finsight.domain.forecaster_plan import plan_training, segments
 from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
 from finsight.ports.models import TrainedForecaster
 from finsight.settings import NAMESPACE
+from finsight.training.forecaster_data import TrainingData
 from finsight.training.recipe_searcher import METRIC, TIME, RecipeSearcher, RememberingAsha
-from finsight.training.search_data import TrialData
 from finsight.training.search_ledger import SearchLedger
-from finsight.wiring import fit_forecaster, naive_loss
+from finsight.wiring import learn_forecaster, standing_loss
 
 _LOSSES_SURVIVED = 3
 _FINISHED, _REFUSED = "finished", "refused"
@@ -53,41 +55,45 @@ class Standing:
 
 Watch = Callable[[Standing], None]
 Tell = Callable[[TrialRecord], None]
+Teach = Callable[
+    [TrainingData, ForecasterRecipe, Callable[[int, float], None], Path], TrainedForecaster
+]
 
 
-@dataclass(frozen=True)
-class Teaching:
-    """How a trial learns, and what naive's loss is where it does."""
+def teach(
+    data: TrainingData,
+    recipe: ForecasterRecipe,
+    report: Callable[[int, float], None],
+    state_folder: Path,
+) -> TrainedForecaster:
+    """Train by `recipe`; each check is reported as a step and a loss beside naive's.
 
-    fit: Callable[..., TrainedForecaster] = fit_forecaster
-    naive_loss: Callable[..., float] = naive_loss
+    The loss is the validation loss in naive's on the same windows: 1 is as good as naive,
+    and recipes whose windows differ in length can be compared.
 
-
-def run_trial(config: dict[str, Any], data: TrialData, teaching: Teaching) -> None:
-    """Train one recipe in a process of Ray's, reporting at every check.
-
-    What is reported is the validation loss in naive's on the same windows: 1 is as good
-    as naive, and recipes that see windows of different lengths can be compared.
+    Raises: InvalidInput, StoreUnavailable.
     """
-    recipe = ForecasterRecipe(**config["recipe"])
+    plan = plan_training(data.histories, recipe, str(data.timeframe), data.splits)
+    windows = [make_examples(segment, plan.shape) for segment in segments(data.histories, plan)]
+    naive = standing_loss(plan, windows)
+
+    def checked(step: int, loss: float) -> bool:
+        report(step, loss / naive)
+        return False
+
+    return learn_forecaster(plan, windows, checked=checked, state_folder=state_folder)
+
+
+def run_trial(config: dict[str, Any], data: TrainingData, teach: Teach) -> None:
+    """Train one recipe in a process of Ray's, reporting at every check."""
     last = {TIME: 0, METRIC: math.nan}
+
+    def report(step: int, loss: float) -> None:
+        last.update({TIME: step, METRIC: loss})
+        tune.report(dict(last))
+
     try:
-        naive = teaching.naive_loss(data.timeframe, data.candles, recipe, data.sentiment)
-
-        def checked(step: int, loss: float) -> bool:
-            last.update({TIME: step, METRIC: loss / naive})
-            tune.report(dict(last))
-            return False
-
-        teaching.fit(
-            data.settings,
-            data.timeframe,
-            data.candles,
-            recipe,
-            checked=checked,
-            sentiment=data.sentiment or None,
-            state_folder=Path(config["state_folder"]),
-        )
+        teach(data, ForecasterRecipe(**config["recipe"]), report, Path(config["state_folder"]))
     except FinSightError as exc:
         # Another try would end the same way.
         tune.report({**last, _REFUSED: str(exc)})
@@ -239,8 +245,8 @@ class TrialDesk(tune.Callback):
 
 def run_session(
     ledger: SearchLedger,
-    data: TrialData,
-    teaching: Teaching,
+    data: TrainingData,
+    teach: Teach,
     *,
     watch: Watch,
     tell: Tell,
@@ -262,7 +268,7 @@ def run_session(
     shutil.rmtree(ledger.folder / _TUNE_FOLDER, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(run_trial, data=data, teaching=teaching), {"cpu": plan.cpus}
+            tune.with_parameters(run_trial, data=data, teach=teach), {"cpu": plan.cpus}
         ),
         tune_config=tune.TuneConfig(
             metric=METRIC,

@@ -10,10 +10,9 @@ from finsight.domain.forecaster_search import TrialRecord
 from finsight.domain.promotion import CHALLENGER
 from finsight.ports.models import ModelReference, TrainedForecaster
 from finsight.settings import Settings
-from finsight.training.search_data import TrialData
+from finsight.training.forecaster_data import TrainingData
 from finsight.training.search_ledger import SearchLedger
-from finsight.training.search_session import Teaching
-from finsight.training.train_forecaster import forecaster_kind
+from finsight.training.search_session import Teach
 from finsight.wiring import open_experiment_log, open_model_registry
 
 
@@ -21,8 +20,8 @@ def register_winner(
     settings: Settings,
     ledger: SearchLedger,
     winner: TrialRecord,
-    data: TrialData,
-    teaching: Teaching,
+    data: TrainingData,
+    teach: Teach,
 ) -> ModelReference:
     """Register the best recipe's model under the alias `challenger`, once a search.
 
@@ -32,21 +31,15 @@ def register_winner(
     Raises: InvalidInput, StoreUnavailable.
     """
     plan, registry = ledger.plan, open_model_registry(settings)
-    kind = forecaster_kind(plan.timeframe)
+    kind = data.kind
     mark = {"search": plan.name, "search_trial": str(winner.number)}
     mark["search_made_at"] = plan.made_at.isoformat()
     for version in registry.versions(kind):
         # A search that is resumed after its end has nothing new to register.
         if mark.items() <= version.tags.items():
             return version
-    model = teaching.fit(
-        settings,
-        plan.timeframe,
-        data.candles,
-        winner.recipe,
-        sentiment=data.sentiment or None,
-        state_folder=ledger.state_folder(winner.number),
-    )
+    state = ledger.state_folder(winner.number)
+    model = teach(data, winner.recipe, lambda _step, _loss: None, state)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         model.save(folder)

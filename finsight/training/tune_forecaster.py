@@ -8,6 +8,7 @@ Runs as it is under `ray job submit`. Killed or stopped, it goes on by `--resume
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
-from finsight.domain.forecaster_recipe import Family
+from finsight.domain.forecaster_recipe import Family, ForecasterRecipe
 from finsight.domain.forecaster_search import (
     SearchPlan,
     TrialRecord,
@@ -26,17 +27,18 @@ from finsight.domain.forecaster_search import (
     best_of,
     ranked,
 )
+from finsight.domain.history import fingerprint
 from finsight.domain.promotion import CHALLENGER
 from finsight.domain.recipe_space import RecipeSpace, read_space
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import ModelReference
 from finsight.settings import Settings
+from finsight.training.forecaster_data import TrainingData, stored_data
 from finsight.training.recipe_searcher import values_of
-from finsight.training.search_data import TrialData, fingerprint, read_trial_data
 from finsight.training.search_ledger import SearchLedger
 from finsight.training.search_log import TrialLogging
 from finsight.training.search_pictures import search_pictures
-from finsight.training.search_session import Standing, Teaching, Watch, run_session
+from finsight.training.search_session import Standing, Teach, Watch, run_session, teach
 from finsight.training.search_winner import log_search, register_winner
 from finsight.wiring import default_recipe, open_clock
 
@@ -119,7 +121,7 @@ def tune_forecaster(
     settings: Settings,
     request: SearchRequest,
     watch: Watch = lambda _: None,
-    teaching: Teaching = Teaching(),  # noqa: B008 - it is frozen
+    teach: Teach = teach,
 ) -> SearchResult:
     """Search, and when the search is done register what the best recipe makes.
 
@@ -134,7 +136,7 @@ def tune_forecaster(
     ledger, data = _opened(settings, request)
     ledger.take()
     try:
-        return _searched(settings, request, ledger, data, watch, teaching)
+        return _searched(settings, request, ledger, data, watch, teach)
     finally:
         ledger.give_back()
 
@@ -143,9 +145,9 @@ def _searched(
     settings: Settings,
     request: SearchRequest,
     ledger: SearchLedger,
-    data: TrialData,
+    data: TrainingData,
     watch: Watch,
-    teaching: Teaching,
+    teach: Teach,
 ) -> SearchResult:
     plan = ledger.plan
     interrupted = False
@@ -153,7 +155,7 @@ def _searched(
     if not is_done(ledger) and (left is None or left > 0):
         with TrialLogging(settings, plan) as log:
             interrupted = run_session(
-                ledger, data, teaching, watch=watch, tell=log.tell, seconds_left=left
+                ledger, data, teach, watch=watch, tell=log.tell, seconds_left=left
             )
     records = tuple(ledger.records)
     if records and all(record.state is TrialState.FAILED for record in records):
@@ -162,7 +164,7 @@ def _searched(
     paths = ledger.keep_pictures(pictures.items())
     winner, registered, notes = best_of(records), None, []
     if not interrupted and winner is not None:
-        registered = register_winner(settings, ledger, winner, data, teaching)
+        registered = register_winner(settings, ledger, winner, data, teach)
     try:
         log_search(settings, ledger, winner, registered, pictures)
     except StoreUnavailable as exc:
@@ -193,17 +195,15 @@ def seconds_left(ledger: SearchLedger, request: SearchRequest) -> float | None:
     return None if ledger.plan.minutes is None else 60 * ledger.plan.minutes - ledger.seconds
 
 
-def _opened(settings: Settings, request: SearchRequest) -> tuple[SearchLedger, TrialData]:
+def _opened(settings: Settings, request: SearchRequest) -> tuple[SearchLedger, TrainingData]:
     """Raises: InvalidInput, NotFound, StoreUnavailable."""
     _check(request)
     searches = settings.data_dir / "searches"
     if request.resume:
         ledger = SearchLedger.reopen(searches, request.resume)
         plan = ledger.plan
-        data = read_trial_data(
-            settings, plan.timeframe, plan.until, with_sentiment=plan.base.exogenous
-        )
-        if fingerprint(data.candles) != plan.fingerprint:
+        data = asyncio.run(stored_data(settings, plan.timeframe, plan.base, plan.until))
+        if fingerprint(data.histories) != plan.fingerprint:
             raise InvalidInput(
                 f"the candles before {plan.until:%Y-%m-%d %H:%M} are not those that "
                 f"{request.resume} began with (a backfill?): its trials could not be compared "
@@ -212,8 +212,9 @@ def _opened(settings: Settings, request: SearchRequest) -> tuple[SearchLedger, T
         return ledger, data
     now = open_clock(settings).now()
     space = read_space(request.families, request.values)
-    data = read_trial_data(settings, request.timeframe, now, with_sentiment=request.exogenous)
-    plan = _plan(settings, request, space, now, fingerprint(data.candles))
+    base = _base(settings, request, space)
+    data = asyncio.run(stored_data(settings, request.timeframe, base, now))
+    plan = _plan(request, space, base, now, fingerprint(data.histories))
     return SearchLedger.begin(searches, plan), data
 
 
@@ -228,10 +229,8 @@ def _check(request: SearchRequest) -> None:
         raise InvalidInput("a search that goes on keeps its name; leave out --name")
 
 
-def _plan(
-    settings: Settings, request: SearchRequest, space: RecipeSpace, now: datetime, seen: str
-) -> SearchPlan:
-    """Raises: InvalidInput."""
+def _base(settings: Settings, request: SearchRequest, space: RecipeSpace) -> ForecasterRecipe:
+    """What all trials have in common. Raises: InvalidInput."""
     usual = default_recipe(settings)
     steps = request.steps or usual.steps
     sighted = [family for family in space.families if family is not Family.PATCHTST]
@@ -250,6 +249,13 @@ def _plan(
         }
     )
     space.check(base)
+    return base
+
+
+def _plan(
+    request: SearchRequest, space: RecipeSpace, base: ForecasterRecipe, now: datetime, seen: str
+) -> SearchPlan:
+    """Raises: InvalidInput."""
     try:
         return SearchPlan(
             name=request.name or f"{request.timeframe}-{now:%Y%m%d-%H%M%S}",

@@ -14,10 +14,12 @@ from typing import Any
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.interval import Interval
+from finsight.ports.models import TrainedForecaster
 from finsight.settings import ForecastingSettings, Settings
-from finsight.training.search_session import Teaching
+from finsight.training.forecaster_data import TrainingData
+from finsight.training.search_session import teach
 from finsight.training.tune_forecaster import Lines, SearchRequest, tune_forecaster
-from finsight.wiring import fit_forecaster, open_candle_store, open_clock
+from finsight.wiring import open_candle_store, open_clock
 from tests.builders import BTC_HOURLY, a_walk
 
 STEPS, CHECK_EVERY = 12, 2
@@ -26,44 +28,30 @@ SMALL = ("input_size=16,24", "hidden_size=8,16", "batch_size=16", "learning_rate
 SMALLER = (*SMALL, "patch_length=8,16", "stride=8", "heads=1,2", "layers=1")
 
 
-def naive_is_one(*_: Any) -> float:
-    return 1.0
-
-
-def slow_fit(
-    _settings: Settings,
-    _timeframe: Any,
-    _candles: Any,
+def slow(
+    data: TrainingData,
     recipe: ForecasterRecipe,
-    *,
+    report: Callable[[int, float], None],
     state_folder: Path,
-    checked: Callable[[int, float], bool] | None = None,
-    sentiment: Any = None,
-) -> Any:
-    """Learn nothing, slowly, with a loss that the learning rate decides, and keep a state.
+) -> TrainedForecaster:
+    """Learn nothing, slowly, with a loss that the learning rate decides; then train for real.
 
-    Every step it takes is a line in `steps.txt`, so that a test can count them. Without
-    `checked` it is the winner that is asked for: a real, tiny training.
+    Every step it takes is a line in `steps.txt`, which it goes on from, so that a test can
+    count them.
     """
-    if checked is None:
-        return fit_forecaster(
-            _settings, _timeframe, _candles, recipe.model_copy(update={"steps": 2})
-        )
-    state_folder.mkdir(parents=True, exist_ok=True)
     if abs(math.log10(recipe.learning_rate) + 2.0) < 0.02:
         raise InvalidInput("this learning rate is refused")
+    state_folder.mkdir(parents=True, exist_ok=True)
     taken = state_folder / "steps.txt"
     first = int(taken.read_text().split()[-1]) + 1 if taken.exists() else 1
     for step in range(first, recipe.steps + 1):
-        time.sleep(0.12)
+        time.sleep(0.1)
         with taken.open("a") as file:
             file.write(f"{step}\n")
         if step % recipe.check_every == 0:
-            checked(step, abs(math.log10(recipe.learning_rate) + 3) + 1 / step)
-    return None
-
-
-SLOW = Teaching(slow_fit, naive_is_one)
+            report(step, abs(math.log10(recipe.learning_rate) + 3) + 1 / step)
+    short = recipe.model_copy(update={"steps": 1, "check_every": 1})
+    return teach(data, short, lambda _step, _loss: None, state_folder)
 
 
 async def store_a_walk(settings: Settings, rows: int = 400) -> None:
@@ -89,7 +77,7 @@ def main() -> None:
     folder, trials, *rest = sys.argv[1:]
     settings = Settings(data_dir=Path(folder), forecasting=SHAPE)
     asked = request(resume=rest[1]) if rest else request(trials=int(trials), name="shared")
-    result = tune_forecaster(settings, asked, Lines(), SLOW)
+    result = tune_forecaster(settings, asked, Lines(), slow)
     print("ended" if not result.interrupted else "interrupted", len(result.records))
 
 

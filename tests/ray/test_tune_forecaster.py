@@ -15,10 +15,10 @@ from finsight.domain.forecaster_recipe import Family
 from finsight.domain.forecaster_search import TrialState
 from finsight.domain.promotion import CHALLENGER
 from finsight.settings import Settings
-from finsight.training.search_session import Standing, Teaching
+from finsight.training.search_session import Standing
 from finsight.training.tune_forecaster import main, tune_forecaster
 from finsight.wiring import open_model_registry
-from tests.ray.searching import SHAPE, SLOW, SMALL, request, store_a_walk
+from tests.ray.searching import SHAPE, SMALL, request, slow, store_a_walk
 
 # Ray, MLflow and Optuna read their own deprecated names.
 pytestmark = [
@@ -96,7 +96,7 @@ def test_hopeless_trials_are_stopped_and_refused_ones_do_not_end_the_search(
     ray_cluster: Any, settings: Settings
 ) -> None:
     values = (*request().values[:3], "learning_rate=0.001,0.01,0.9", *request().values[4:])
-    result = tune_forecaster(settings, request(values=values, trials=9), teaching=SLOW)
+    result = tune_forecaster(settings, request(values=values, trials=9), teach=slow)
     assert len(result.records) == 9
     states = {record.state for record in result.records}
     assert states == {TrialState.FINISHED, TrialState.STOPPED, TrialState.FAILED}
@@ -122,13 +122,13 @@ def test_ctrl_c_keeps_what_is_done_and_a_resume_does_the_rest(
         settings,
         request(name="stopped"),
         lambda standing: None if once.is_set() else _once(interrupt, standing, once),
-        SLOW,
+        slow,
     )
     assert first.interrupted
     assert first.registered is None
     ended = {r.number: r for r in first.records if r.state is not TrialState.OPEN}
     assert 2 <= len(ended) < 6
-    second = tune_forecaster(settings, request(resume="stopped"), teaching=SLOW)
+    second = tune_forecaster(settings, request(resume="stopped"), teach=slow)
     assert not second.interrupted
     assert [record.number for record in second.records] == [1, 2, 3, 4, 5, 6]
     assert {r.number: r for r in second.records if r.number in ended} == ended
@@ -146,12 +146,12 @@ def _once(interrupt: Any, standing: Standing, once: threading.Event) -> None:
 
 def test_a_time_budget_ends_the_search(ray_cluster: Any, settings: Settings) -> None:
     started = time.monotonic()
-    result = tune_forecaster(settings, request(trials=None, minutes=0.1), teaching=SLOW)
+    result = tune_forecaster(settings, request(trials=None, minutes=0.1), teach=slow)
     assert 5 < time.monotonic() - started < 60
     assert not result.interrupted
     assert result.winner is not None
     assert result.registered is not None
-    spent = tune_forecaster(settings, request(resume=result.plan.name, trials=None), teaching=SLOW)
+    spent = tune_forecaster(settings, request(resume=result.plan.name, trials=None), teach=slow)
     assert spent.records == result.records
 
 
@@ -178,7 +178,7 @@ def test_what_can_not_be_searched_is_said_before_anything_is_trained(
     ray_cluster: Any, settings: Settings, changed: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
-        tune_forecaster(settings, request(**changed), teaching=Teaching(_never, _never))
+        tune_forecaster(settings, request(**changed), teach=_never)
 
 
 def test_a_search_that_is_not_there_names_those_that_are(

@@ -6,7 +6,7 @@ the losses of two recipes can only be compared beside naive's on the same window
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,9 @@ from finsight.adapters.models.forecast_descent import validation_loss
 from finsight.adapters.models.neural_training import _random_walk
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast import QUANTILES
-from finsight.domain.forecast_windows import join_examples, make_examples
-from finsight.domain.forecaster_plan import plan_training, segments
-from finsight.domain.forecaster_recipe import ForecasterRecipe, Loss
-from finsight.domain.history import History
+from finsight.domain.forecast_windows import Examples, join_examples
+from finsight.domain.forecaster_plan import TrainingPlan
+from finsight.domain.forecaster_recipe import Loss
 from finsight.domain.time_splits import TRAINING, VALIDATION
 
 
@@ -33,17 +32,12 @@ class _Standing(torch.nn.Module):
         return seen[:, -1:, None].expand(len(seen), *self._shape)
 
 
-def standing_loss(
-    histories: Mapping[str, History], recipe: ForecasterRecipe, timeframe: str | None
-) -> float:
+def standing_loss(plan: TrainingPlan, windows: Sequence[Examples]) -> float:
     """Return naive's validation loss, over the windows on which the recipe's is taken.
 
-    Raises: InvalidInput (data that can't be learnt from; says what).
+    Raises: InvalidInput (too few windows to train or to validate on; says how many).
     """
-    plan = plan_training(histories, recipe, timeframe)
-    examples = join_examples(
-        [make_examples(segment, plan.shape) for segment in segments(histories, plan)]
-    )
+    recipe, examples = plan.recipe, join_examples(windows)
     training, validation = examples.of(TRAINING), examples.of(VALIDATION)
     if not len(training) or not len(validation):
         raise InvalidInput(
@@ -51,5 +45,6 @@ def standing_loss(
             f"{recipe.input_size + recipe.horizon} unbroken candles to train and "
             f"{len(validation)} to validate; backfill more, or take smaller input sizes"
         )
-    standing: Any = _Standing(recipe.horizon, len(QUANTILES) if recipe.loss is Loss.QUANTILE else 1)
+    outputs = len(QUANTILES) if recipe.loss is Loss.QUANTILE else 1
+    standing: Any = _Standing(recipe.horizon, outputs)
     return validation_loss(recipe, standing, validation, _random_walk(training))
