@@ -24,6 +24,7 @@ _MEDIAN = QUANTILES.index(0.5)
 _PAIRS = ((0, 4, 0.95), (1, 3, 0.80))  # low and high quantile of an interval, and what it holds
 _LEAST_OFFSET = 1e-9  # in log returns: an interval of no width divides by this instead
 _REMEMBERED = 512
+_AT_ONCE = 4096  # past windows in one pass of the model
 
 
 class _Past(NamedTuple):
@@ -45,7 +46,7 @@ class ConformalForecaster:
     errors normalised as in Romano, Patterson and Candès (2019), over a window that moves on
     with the origin, as errors of prices don't stay alike (compare Gibbs and Candès 2021).
 
-    All past forecasts of a batch go through the model in one call. What came of them is
+    All past forecasts of a batch go through the model together. What came of them is
     remembered, so that the same closes cost it once.
     """
 
@@ -157,7 +158,10 @@ class ConformalForecaster:
             pasts.append(past)
         if not asked:
             return []
-        made = np.log(np.maximum(np.stack(self.model.forecast(asked)), np.finfo(float).tiny))
+        paths: list[np.ndarray] = []
+        for first in range(0, len(asked), _AT_ONCE):
+            paths += self.model.forecast(asked[first : first + _AT_ONCE])
+        made = np.log(np.maximum(np.stack(paths), np.finfo(float).tiny))
         return [
             _stretch(made[found], past, self.max_horizon)
             for found, past in zip(places, pasts, strict=True)
