@@ -23,11 +23,11 @@ from finsight.ports.models import ForecastInput, ModelReaders, ModelReference, M
 from finsight.services.promotion import Promotion
 from finsight.services.sentiment_comparison import text_mark
 from finsight.wiring import open_candle_store, open_model_readers
-from tests.builders import BTC_HOURLY, ETH_HOURLY, HOUR, a_walk
+from tests.builders import BTC_HOURLY, ETH_HOURLY, HOUR, a_tide, a_walk
+from tests.builders import TIDE_START as START
 from tests.unit.http_platform import StoppedClock
 
 KIND = "forecaster-1h"
-START = datetime(2024, 1, 1, tzinfo=UTC)
 TRAINED_UNTIL = START + 600 * HOUR
 HORIZON = 12
 
@@ -108,15 +108,6 @@ class Desk:
         reference = self.registry.register(kind, self.folder, params={}, metrics={}, tags=given)
         self.models[reference.kind, reference.version] = model
         return reference
-
-
-def a_tide(rows: int, seed: int = 0) -> CandleTable:
-    """Closes that rise and fall within every day, a little unsteadily."""
-    hours = np.arange(rows)
-    moves = 0.05 * np.sin(2 * np.pi * hours / 24)
-    close = 100 * np.exp(moves + np.random.default_rng(seed).normal(0, 0.003, rows))
-    ts = np.array(a_walk(rows, START).ts_ms)
-    return CandleTable.from_columns(ts, close, close * 1.01, close * 0.99, close, close)
 
 
 @pytest.fixture
