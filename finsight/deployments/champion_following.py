@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Generic, TypeVar
 
@@ -21,6 +22,18 @@ _LONGEST_PAUSE_S = 120.0
 _log = logging.getLogger(__name__)
 
 M = TypeVar("M")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a replica answers with, and what is wrong with the version that it should."""
+
+    what: str
+    model: str
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.trouble})" if self.trouble else self.model
 
 
 class AliasFollowing(Generic[M]):

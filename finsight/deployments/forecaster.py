@@ -12,7 +12,7 @@ from ray import serve
 from ray.util.metrics import Histogram
 
 from finsight.deployments.canary import Canary, takes
-from finsight.deployments.champion_following import POLL_S, AliasFollowing
+from finsight.deployments.champion_following import POLL_S, AliasFollowing, Serving
 from finsight.domain.candle import Series
 from finsight.domain.forecast import Basis, Role
 from finsight.domain.known_features import nothing_known
@@ -108,15 +108,16 @@ class Forecaster:
 
     async def models(self) -> dict[str, str]:
         """Return what serves each timeframe: the version, or why there is none."""
-        return {
-            str(timeframe): (
-                f"{champion.model.name} {champion.model.version}"
-                + (f" ({champion.trouble})" if champion.trouble else "")
-                if champion.model
-                else f"naive: {champion.absence}"
-            )
-            for timeframe, champion in self._champions.items()
-        }
+        return {one.what: str(one) for one in await self.serving()}
+
+    async def serving(self) -> list[Serving]:
+        """The same, for programs."""
+        return [
+            Serving(str(timeframe), f"{one.model.name} {one.model.version}", one.trouble)
+            if one.model
+            else Serving(str(timeframe), f"naive: {one.absence}", one.trouble)
+            for timeframe, one in self._champions.items()
+        ]
 
     async def recent_batch_sizes(self) -> list[int]:
         """Return the sizes of the last batches, oldest first."""

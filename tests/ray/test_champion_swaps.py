@@ -18,7 +18,9 @@ from ray import serve
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from finsight.deployments.forecaster import Forecaster
+from finsight.deployments.platform_actors import PlatformActors
 from finsight.deployments.sentiment import Sentiment
+from finsight.domain.health import PartState
 from finsight.domain.promotion import CHALLENGER
 from finsight.domain.sentiment import SentimentLabel, SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -220,6 +222,13 @@ async def test_a_broken_champion_leaves_the_old_one_and_is_told_of(
         await asyncio.sleep(0.1)
     assert said.startswith(f"tiny {served} (version 4 can't be loaded, version {served} stays")
     assert (await sentiment.score.remote(TEXTS))[0].model_version == served
+    [health] = [
+        part
+        for part in await PlatformActors(app_name=SENTIMENT).served()
+        if part.part == "deployment:Sentiment"
+    ]
+    assert health.state is PartState.LATE
+    assert f"replicas that run: 2; sentiment: tiny {served} (version 4 can't" in health.detail
     await asyncio.to_thread(registry.set_champion, "sentiment", "2")
 
     async def version() -> str:

@@ -3,19 +3,23 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finsight.actors import shadow_forecasts
 from finsight.actors.shadow_forecasts import ShadowForecasts
+from finsight.actors.shadow_scores import ShadowScores
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.domain.forecast import Basis, Role
+from finsight.domain.promotion import CHALLENGER
+from finsight.domain.sentiment import SentimentLabel
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import ForecastInput, ForecastService, ModelReference, ServedForecast
 from finsight.services.forecast_scoring import ForecastScoring
 from finsight.services.forecasting import Forecasting
-from finsight.settings import ForecastingSettings, Settings
+from finsight.settings import ForecastingSettings, ModelsSettings, Settings
 from finsight.wiring import (
     fit_forecaster,
     open_article_store,
@@ -23,8 +27,9 @@ from finsight.wiring import (
     open_forecast_store,
     open_model_registry,
 )
-from tests.builders import BTC_HOURLY, HOUR, NOON, a_walk
+from tests.builders import BTC_HOURLY, HOUR, NOON, a_score, a_sentiment, a_walk, an_article
 from tests.fixed_clock import FixedClock
+from tests.ray.test_champion_swaps import a_classifier
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -132,6 +137,36 @@ async def test_shadows_are_kept_and_scored_and_never_an_answer(
 
     await until(another_was_made)
     shadows.follow(Timeframe.H1, [])
+
+
+async def test_the_challenger_scores_articles_after_the_champion(
+    ray_cluster: Any, settings: Settings, tmp_path: Path
+) -> None:
+    registry, articles = open_model_registry(settings), open_article_store(settings)
+    a_classifier(tmp_path, SentimentLabel.NEGATIVE)
+    challenger = registry.register(
+        "sentiment", tmp_path, params={}, metrics={}, tags={"model": "tiny"}
+    )
+    registry.set_alias("sentiment", CHALLENGER, challenger.version)
+    bad, good = (an_article(canonical_url=f"https://news.example/{n}") for n in range(2))
+    await articles.add([bad, good])
+    fell = a_sentiment(negative=0.9, neutral=0.1, positive=0.0)
+    await articles.save_scores([a_score(bad, sentiment=fell), a_score(good)])
+
+    quiet = ShadowScores(settings)
+    quiet.offer([bad.id, good.id])
+    assert quiet._task is None
+    shadows = ShadowScores(settings.model_copy(update={"models": ModelsSettings(shadow=True)}))
+    shadows.offer([bad.id, good.id])
+
+    async def scored() -> bool:
+        return bool(await articles.shadow_agreement())
+
+    await until(scored)
+    [agreement] = await articles.shadow_agreement()
+    assert (agreement.shadow, agreement.shadow_version) == ("tiny", challenger.version)
+    assert (agreement.articles, agreement.same_label) == (2, 0.5)
+    shadows._process.end()
 
 
 async def test_what_a_slow_shadow_leaves_behind_is_dropped_and_the_offer_never_waits(
