@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from finsight.deployments.http_ports import Ports
 from finsight.domain.drift import DriftReport
@@ -29,6 +29,10 @@ _EXAMPLES: dict[str, Any] = {
     "a forecaster": {"value": {"kind": "train-forecaster", "timeframe": "1h", "promote": True}},
     "sentiment": {"value": {"kind": "train-sentiment", "files": ["news.csv"], "lora": True}},
 }
+
+
+class JobBody(RootModel[JobRequest]):
+    """A kind of job and its options."""
 
 
 class JobList(BaseModel):
@@ -65,7 +69,7 @@ class RuleList(BaseModel):
 @router.post("", status_code=202)
 async def submit_job(
     ports: Ports,
-    body: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
+    body: Annotated[JobBody, Body(openapi_examples=_EXAMPLES)],
     by: By = "api",
 ) -> TrainingJob:
     """Queue a training, search, evaluation or promotion. It runs as a Ray job.
@@ -73,7 +77,7 @@ async def submit_job(
     `kind` says which, the rest are its options. Files are named below the data folder's
     `training-data/`, and are read from there alone.
     """
-    return await ports.jobs.submit(body, by)
+    return await ports.jobs.submit(body.root, by)
 
 
 @router.get("")
