@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from finsight.adapters.events.valkey_server import ValkeyServer
+    from finsight.adapters.models.unsent_runs import UnsentRuns
     from finsight.domain.candle_table import CandleTable
     from finsight.domain.timeframe import Timeframe
     from finsight.ports.backtests import BacktestStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
         Forecaster,
+        ModelReaders,
         ModelReference,
         ModelRegistry,
         SentimentModel,
@@ -133,9 +135,18 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
 
 
 def open_model_registry(settings: Settings) -> ModelRegistry:
-    from finsight.adapters.models.mlflow_registry import MlflowRegistry
+    """The registry. A run that it can't take is kept, and `register` raises RunKept."""
+    from finsight.adapters.models.unsent_runs import KeepingRegistry
 
-    return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
+    place = settings.data_dir / "mlflow"
+    return KeepingRegistry(settings.mlflow_tracking_uri, place, open_unsent_runs(settings))
+
+
+def open_unsent_runs(settings: Settings) -> UnsentRuns:
+    """The runs that wait for the registry, below the data folder."""
+    from finsight.adapters.models.unsent_runs import UnsentRuns
+
+    return UnsentRuns(settings.data_dir / "unsent")
 
 
 def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:
@@ -192,9 +203,33 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
     return PatchTstForecaster.load(folder, version=reference.version)
 
 
+def open_model_readers(settings: Settings) -> ModelReaders:
+    """What reads versions that don't serve, for comparing them with those that do."""
+    from finsight.adapters.models.texts_seen import read_texts_seen
+    from finsight.ports.models import ModelReaders
+
+    def sentiment(reference: ModelReference | None) -> SentimentModel:
+        if reference is None:
+            return load_sentiment_model(settings, settings.sentiment.model or "compact")
+        return read_sentiment_model(settings, reference)
+
+    def texts_seen(reference: ModelReference | None) -> frozenset[str] | None:
+        if reference is None:
+            return None
+        registry = open_model_registry(settings)
+        return read_texts_seen(registry.fetch(reference, settings.data_dir / "models"))
+
+    return ModelReaders(
+        forecaster=lambda reference: read_forecaster(settings, reference),
+        naive=naive_forecaster(),
+        sentiment=sentiment,
+        texts_seen=texts_seen,
+    )
+
+
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
-    from finsight.adapters.models.mlflow_registry import import_mlflow
+    from finsight.adapters.models.mlflow_connection import import_mlflow
     from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
 
     import_neuralforecast()

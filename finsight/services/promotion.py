@@ -2,14 +2,131 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from finsight.domain.errors import InvalidInput, NotFound
+from finsight.domain.labelled_texts import LabelledText
+from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
 from finsight.ports.clock import Clock
-from finsight.ports.models import ModelReference, ModelRegistry
+from finsight.ports.market import CandleStore
+from finsight.ports.models import ModelReaders, ModelReference, ModelRegistry
+from finsight.services import forecaster_comparison, sentiment_comparison
+from finsight.services.forecaster_comparison import ForecasterComparison
+from finsight.services.sentiment_comparison import SentimentComparison
 
+MOST_WORDS = 1_000
 _ALL_DECISIONS = 5_000
+
+
+class Promotion:
+    """Lets a version serve when it is measurably better than what serves, and only then."""
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        candles: CandleStore,
+        clock: Clock,
+        readers: ModelReaders,
+        input_candles: int,
+    ) -> None:
+        """`input_candles` is what serving looks back over."""
+        self._registry = registry
+        self._clock = clock
+        self._forecasters = ForecasterComparison(candles, clock, readers, input_candles)
+        self._sentiment = SentimentComparison(readers)
+
+    async def compare(
+        self, kind: str, version: str, texts: Sequence[LabelledText] | None = None
+    ) -> ModelComparison:
+        """Hold a version against the champion of its kind, on data new to both.
+
+        Sentiment models need `texts`, forecasters are held against the stored candles.
+
+        Raises:
+            InvalidInput: it is the champion itself, or what new data is can't be known.
+            NotFound: there is no such version.
+            ModelUnavailable, StoreUnavailable: try again later.
+        """
+        challenger, champion = await asyncio.to_thread(self._both, kind, version)
+        return await self._compare(challenger, champion, texts)
+
+    async def promote(
+        self,
+        kind: str,
+        version: str,
+        *,
+        by: str,
+        reason: str = "",
+        force: bool = False,
+        texts: Sequence[LabelledText] | None = None,
+    ) -> PromotionDecision:
+        """Decide whether a version shall serve, write it down, and do it.
+
+        It is refused unless it is better than the champion (and a forecaster than naive)
+        by more than luck, or forced with a reason. A refusal is an answer, no error.
+
+        Raises: as `compare`; InvalidInput also for a name or a reason that is missing.
+        """
+        require_words(by, reason if force else "measured")
+        challenger, champion = await asyncio.to_thread(self._both, kind, version)
+        compared: ModelComparison | None = None
+        try:
+            compared = await self._compare(challenger, champion, texts)
+            found = compared.in_words()
+        except InvalidInput as exc:
+            if not force:
+                raise
+            found = f"not compared: {exc}"
+        if compared is not None and compared.is_better:
+            verdict = Verdict.PROMOTED
+        else:
+            verdict = Verdict.FORCED if force else Verdict.REFUSED
+        decision = PromotionDecision(
+            kind=kind,
+            verdict=verdict,
+            version=version,
+            before=champion.version if champion is not None else None,
+            by=by,
+            reason=". ".join(filter(None, [reason.strip().rstrip("."), found])),
+            decided_at=self._clock.now(),
+            evidence=compared.evidence if compared is not None else {},
+        )
+        await asyncio.to_thread(carry_out, self._registry, decision)
+        return decision
+
+    def _both(self, kind: str, version: str) -> tuple[ModelReference, ModelReference | None]:
+        challenger = version_of(self._registry, kind, version)
+        champion = self._registry.champion(kind)
+        if champion is not None and champion.version == version:
+            raise InvalidInput(
+                f"{kind} version {version} serves already: name another version to hold against it"
+            )
+        return challenger, champion
+
+    async def _compare(
+        self,
+        challenger: ModelReference,
+        champion: ModelReference | None,
+        texts: Sequence[LabelledText] | None,
+    ) -> ModelComparison:
+        if challenger.kind.startswith(forecaster_comparison.KIND_PREFIX):
+            if texts is not None:
+                raise InvalidInput(
+                    "forecasters are compared on the stored candles; leave the labelled texts out"
+                )
+            return await self._forecasters.compare(challenger, champion)
+        if challenger.kind != sentiment_comparison.KIND:
+            raise InvalidInput(
+                f"nothing is known of how to compare two versions of {challenger.kind}"
+            )
+        if texts is None:
+            raise InvalidInput(
+                "sentiment models are compared on labelled texts that neither has seen: give "
+                "them, as in --on FILE"
+            )
+        return await asyncio.to_thread(self._sentiment.compare, challenger, champion, texts)
 
 
 def roll_back(
@@ -127,6 +244,8 @@ def require_words(by: str, reason: str) -> None:
         raise InvalidInput("say who decides: a person, or a part of the platform")
     if not reason.strip():
         raise InvalidInput("say why: a decision is kept with its reason")
+    if len(reason) > MOST_WORDS or len(by) > MOST_WORDS:
+        raise InvalidInput(f"a reason and a name have {MOST_WORDS} characters at most")
 
 
 def _served_before(version: str, decisions: Sequence[PromotionDecision]) -> list[str]:
