@@ -83,6 +83,32 @@ class ForecastingSettings(_Block):
     )
 
 
+class ModelsSettings(_Block):
+    """How a new version of a model comes to serve, and what is watched when it does."""
+
+    shadow: bool = Field(
+        default=False,
+        description="let the challenger answer too: kept and scored, never returned",
+    )
+    canary_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the requests that the challenger answers, 0 to 1",
+    )
+    roll_back: bool = Field(
+        default=True,
+        description="let a new champion's predecessor forecast on as its shadow, and serve again "
+        "where it is clearly the better one",
+    )
+    watch_horizons: int = Field(
+        default=8,
+        ge=8,
+        description="whole forecasts, one after the other, between two looks at a new champion's "
+        "record; it is looked at four times",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Plain values only, so that it crosses processes."""
 
@@ -128,6 +154,7 @@ class Settings(BaseSettings):
     feeds: tuple[NewsFeed, ...] = Field(default=(), description="the news sources to read")
     sentiment: SentimentSettings = Field(default_factory=SentimentSettings)
     forecasting: ForecastingSettings = Field(default_factory=ForecastingSettings)
+    models: ModelsSettings = Field(default_factory=ModelsSettings)
 
     @field_validator("data_dir")
     @classmethod

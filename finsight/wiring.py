@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finsight.adapters.events.valkey_server import ValkeyServer
+    from finsight.adapters.models.unsent_runs import UnsentRuns
     from finsight.domain.candle_table import CandleTable
     from finsight.domain.forecast_windows import Examples
     from finsight.domain.forecaster_plan import TrainingPlan
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
         Forecaster,
+        ModelReaders,
         ModelReference,
         ModelRegistry,
         SentimentModel,
@@ -138,9 +140,18 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
 
 
 def open_model_registry(settings: Settings) -> ModelRegistry:
-    from finsight.adapters.models.mlflow_registry import MlflowRegistry
+    """The registry. A run that it can't take is kept, and `register` raises RunKept."""
+    from finsight.adapters.models.unsent_runs import KeepingRegistry
 
-    return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
+    place = settings.data_dir / "mlflow"
+    return KeepingRegistry(settings.mlflow_tracking_uri, place, open_unsent_runs(settings))
+
+
+def open_unsent_runs(settings: Settings) -> UnsentRuns:
+    """The runs that wait for the registry, below the data folder."""
+    from finsight.adapters.models.unsent_runs import UnsentRuns
+
+    return UnsentRuns(settings.data_dir / "unsent")
 
 
 def open_experiment_log(settings: Settings) -> ExperimentLog:
@@ -169,6 +180,19 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
     )
 
 
+def read_sentiment_model(settings: Settings, reference: ModelReference) -> SentimentModel:
+    """Load one version of the sentiment model. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.sentiment_loading import read_sentiment_version
+
+    return read_sentiment_version(
+        open_model_registry(settings),
+        reference,
+        device=settings.sentiment.device,
+        threads=settings.sentiment.threads,
+        cache_folder=settings.data_dir / "models",
+    )
+
+
 def load_forecaster(settings: Settings, kind: str) -> Forecaster | None:
     """Load the registry's champion of `kind` ("forecaster-1h"), or None when there is none."""
     reference = open_model_registry(settings).champion(kind)
@@ -190,10 +214,34 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
     return NeuralForecaster.load(folder, version=reference.version)
 
 
+def open_model_readers(settings: Settings) -> ModelReaders:
+    """What reads versions that don't serve, for comparing them with those that do."""
+    from finsight.adapters.models.texts_seen import read_texts_seen
+    from finsight.ports.models import ModelReaders
+
+    def sentiment(reference: ModelReference | None) -> SentimentModel:
+        if reference is None:
+            return load_sentiment_model(settings, settings.sentiment.model or "compact")
+        return read_sentiment_model(settings, reference)
+
+    def texts_seen(reference: ModelReference | None) -> frozenset[str] | None:
+        if reference is None:
+            return None
+        registry = open_model_registry(settings)
+        return read_texts_seen(registry.fetch(reference, settings.data_dir / "models"))
+
+    return ModelReaders(
+        forecaster=lambda reference: read_forecaster(settings, reference),
+        naive=naive_forecaster(),
+        sentiment=sentiment,
+        texts_seen=texts_seen,
+    )
+
+
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
     from finsight.adapters.models.forecast_network import import_neuralforecast
-    from finsight.adapters.models.mlflow_registry import import_mlflow
+    from finsight.adapters.models.mlflow_connection import import_mlflow
 
     import_neuralforecast()
     import_mlflow()

@@ -8,6 +8,7 @@ from finsight.commands import (
     ask,
     backtesting,
     collecting,
+    models,
     operating,
     settings_reference,
     starting,
@@ -23,5 +24,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (starting, operating, collecting, ask, backtesting, training, settings_reference):
+for group in (
+    starting,
+    operating,
+    collecting,
+    ask,
+    backtesting,
+    training,
+    models,
+    settings_reference,
+):
     group.register(app)

@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
 from finsight.deployments.platform_actors import PlatformActors
+from finsight.deployments.promotions import RemotePromotion
 from finsight.deployments.served_models import ServedForecaster, ServedSentiment
 from finsight.settings import Settings
 from finsight.wiring import (
@@ -63,6 +64,7 @@ class Gateway:
             sentiment=ServedSentiment(sentiment),
             forecaster=ServedForecaster(forecaster),
             platform=PlatformActors(),
+            promotion=RemotePromotion(settings),
             streams=self._streams,
         )
 

@@ -16,6 +16,7 @@ from finsight.deployments.routes import (
     backfills,
     collectors,
     market,
+    models,
     news,
     operations,
     predictions,
@@ -28,11 +29,12 @@ TAGS = [
     {"name": "news", "description": "Articles and where they came from."},
     {"name": "sentiment", "description": "What texts and news say of prices."},
     {"name": "predictions", "description": "Forecasts beside the naive one, and their record."},
+    {"name": "models", "description": "Versions, who of them serves, and who decided so."},
     {"name": "collectors", "description": "What is collected, and whether it runs."},
     {"name": "stream", "description": "Everything that happens, as it happens."},
     {"name": "operations", "description": "Health, readiness, dead letters."},
 ]
-# In the order of the tags above. What comes later (models, training, backtests) joins here;
+# In the order of the tags above. What comes later (training, backtests) joins here;
 # keys and limits become `dependencies` of the router that holds them all.
 V1_ROUTERS = (
     market.router,
@@ -40,6 +42,7 @@ V1_ROUTERS = (
     news.router,
     sentiment.router,
     predictions.router,
+    models.router,
     collectors.router,
     stream.router,
     operations.router,

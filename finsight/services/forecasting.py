@@ -13,7 +13,7 @@ from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError, InvalidInput, NotFound, StoreUnavailable
 from finsight.domain.events import ForecastMade
-from finsight.domain.forecast import Forecast, ForecastStep
+from finsight.domain.forecast import Forecast, ForecastStep, Role
 from finsight.domain.known_features import SENTIMENT_WINDOW, known_features
 from finsight.domain.segments import count_missing, cut_at_gaps
 from finsight.domain.sentiment import TrendPoint
@@ -235,13 +235,11 @@ def _forecast_of(
     assert origin is not None
     opens = _opens_after(series.timeframe, origin, horizon)
     words = "; ".join(filter(None, [served.reason, *remarks]))
+    made_of = f"{series.key}|{to_ms(origin)}|{horizon}|{served.model}|{served.model_version}"
+    # What a version answered as a shadow must not stand for its answer once it serves.
+    as_what = "" if served.role is Role.CHAMPION else f"|{served.role}"
     return Forecast(
-        id=str(
-            uuid.uuid5(
-                _IDS,
-                f"{series.key}|{to_ms(origin)}|{horizon}|{served.model}|{served.model_version}",
-            )
-        ),
+        id=str(uuid.uuid5(_IDS, made_of + as_what)),
         series=series,
         origin=origin,
         made_at=now,
@@ -252,6 +250,7 @@ def _forecast_of(
         reason=words,
         steps=_steps(opens, served.quantiles),
         naive=_steps(opens, served.naive),
+        role=served.role,
     )
 
 

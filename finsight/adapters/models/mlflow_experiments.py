@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finsight.adapters.models.mlflow_registry import (
-    MlflowRegistry,
-    _log_pictures,
-    _mlflow_errors_translated,
+from finsight.adapters.models.mlflow_connection import (
+    MlflowConnection,
+    mlflow_errors_translated,
 )
+from finsight.adapters.models.mlflow_runs import log_pictures
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
 
 _EXPERIMENT = "finsight-searches"
@@ -33,15 +33,15 @@ class MlflowExperiments:
     """
 
     def __init__(self, tracking_uri: str | None, folder: Path) -> None:
-        self._registry = MlflowRegistry(tracking_uri, folder)
+        self._mlflow = MlflowConnection(tracking_uri, folder)
         self._runs: dict[tuple[str, str], str] = {}
         self._told: dict[str, TrialRecord] = {}
 
     def search(self, plan: SearchPlan) -> str:
-        with _mlflow_errors_translated(f"the search {plan.name} was not logged"):
+        with mlflow_errors_translated(f"the search {plan.name} was not logged"):
             mark = f"{plan.name} {plan.made_at.isoformat()}"
             run = self._run(_SEARCH, mark, f"search {plan.name}", {"timeframe": plan.timeframe})
-            client = self._registry._open()
+            client = self._mlflow.open()
             client.update_run(run, status="RUNNING")
             if not client.get_run(run).data.params:
                 for name, value in _search_params(plan).items():
@@ -49,8 +49,8 @@ class MlflowExperiments:
             return run
 
     def trial(self, search_run: str, record: TrialRecord) -> str:
-        with _mlflow_errors_translated(f"trial {record.number} was not logged"):
-            client = self._registry._open()
+        with mlflow_errors_translated(f"trial {record.number} was not logged"):
+            client = self._mlflow.open()
             mark = f"{search_run}/{record.number}"
             family = record.recipe.family
             run = self._run(_TRIAL, mark, f"trial {record.number} {family}", {_PARENT: search_run})
@@ -83,22 +83,22 @@ class MlflowExperiments:
         tags: Mapping[str, str],
         pictures: Mapping[str, bytes],
     ) -> None:
-        with _mlflow_errors_translated("what came of the search was not logged"):
-            client = self._registry._open()
+        with mlflow_errors_translated("what came of the search was not logged"):
+            client = self._mlflow.open()
             for name, number in metrics.items():
                 if math.isfinite(number):
                     client.log_metric(search_run, name, number)
             for name, value in tags.items():
                 client.set_tag(search_run, name, value)
-            _log_pictures(client, search_run, pictures)
+            log_pictures(client, search_run, pictures)
             client.set_terminated(search_run)
 
     def _run(self, tag: str, mark: str, name: str, tags: Mapping[str, str]) -> str:
         """Return the run with this mark; it is made where there is none."""
         if (tag, mark) in self._runs:
             return self._runs[tag, mark]
-        client: Any = self._registry._open()
-        experiment = self._registry._experiment(client, _EXPERIMENT)
+        client: Any = self._mlflow.open()
+        experiment = self._mlflow.experiment(_EXPERIMENT)
         found = client.search_runs([experiment], f"tags.`{tag}` = '{mark}'", max_results=1)
         if found:
             run = str(found[0].info.run_id)

@@ -16,6 +16,7 @@ from finsight.domain.sentiment import (
     MAX_TEXT_CHARACTERS,
     SentimentLabel,
     SentimentScore,
+    ShadowAgreement,
     TrendPoint,
 )
 from finsight.domain.timeframe import Timeframe
@@ -85,6 +86,12 @@ class SentimentTrend(BaseModel):
     points: list[TrendPoint]
 
 
+class ShadowAgreements(BaseModel):
+    """One line for each version that served and each that was its shadow."""
+
+    agreements: list[ShadowAgreement]
+
+
 @router.post("/score", response_model=ScoredTexts)
 async def score_texts(ports: Ports, body: TextsToScore) -> Response:
     """Score texts: negative, neutral or positive for the price of what they speak of."""
@@ -135,6 +142,12 @@ async def sentiment_trend(
         score=total / articles if articles else None,
         points=points,
     )
+
+
+@router.get("/agreement")
+async def shadow_agreement(ports: Ports) -> ShadowAgreements:
+    """How far challengers that score as shadows agree with the scores given out."""
+    return ShadowAgreements(agreements=await ports.articles.shadow_agreement())
 
 
 def _has_half_a_character(text: str) -> bool:
