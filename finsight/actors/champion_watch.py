@@ -8,18 +8,18 @@ import time
 from dataclasses import dataclass
 
 from finsight.actors.shadow_forecasts import ShadowForecasts
-from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
+from finsight.domain.promotion import CHALLENGER, PromotionDecision
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.clock import Clock
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.models import ModelReference, ModelRegistry
 from finsight.services.live_watch import LOOKS, LiveRecord, compare_live, first_origin
+from finsight.services.predecessor import predecessor, promotion_of
 from finsight.services.promotion import roll_back
 from finsight.settings import Settings
 
 BY = "live watch"
 _JUDGED_EVERY_S = 30.0
-_PROMOTING = (Verdict.PROMOTED, Verdict.FORCED)
 _log = logging.getLogger(__name__)
 
 
@@ -103,18 +103,9 @@ class ChampionWatch:
         """Who served before `champion`, where it was promoted."""
         if not self._settings.models.roll_back:
             return None
-        for decision in self._registry.decisions(champion.kind):
-            if decision.verdict is Verdict.REFUSED:
-                continue
-            # The newest decision that changed anything: a champion sent back is not watched.
-            promoted = decision.verdict in _PROMOTING and decision.version == champion.version
-            if not promoted or decision.before in (None, champion.version):
-                return None
-            for one in self._registry.versions(champion.kind):
-                if one.version == decision.before:
-                    return _Watched(champion, one, decision)
-            return None
-        return None
+        decision = promotion_of(self._registry, champion)
+        before = predecessor(self._registry, champion)
+        return _Watched(champion, before, decision) if decision and before else None
 
     async def _judge(self, timeframe: Timeframe, watched: _Watched) -> None:
         since = first_origin(watched.decision.decided_at, timeframe)

@@ -94,8 +94,7 @@ class Forecaster:
         self._keep_following()
         [baseline] = await asyncio.to_thread(self._naive.forecast, [request])
         champion = self._champion(request.series.timeframe)
-        if not champion.looked:
-            await self._refresh(request.series.timeframe)
+        await champion.first_look()
         if champion.model is None and self._preparing is None:
             # A first model is probably being trained: be ready to read it.
             self._preparing = asyncio.create_task(asyncio.to_thread(prepare_forecasters))
