@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
+from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.timeframe import Timeframe
-from finsight.ports.models import ForecastInput
+from finsight.ports.models import ForecastInput, TrainedForecaster
 from finsight.settings import ForecastingSettings, Settings
 from finsight.wiring import fit_forecaster, open_candle_store, open_model_registry
 from tests.builders import BTC_HOURLY, ETH_HOURLY, HOUR, NOON, a_walk
@@ -34,20 +35,27 @@ def a_platform(folder: Path) -> tuple[Settings, datetime]:
     store = open_candle_store(settings)
     for series, walk in WALKS.items():
         asyncio.run(store.upsert(series, walk))
+    model, version = a_version(settings)
+    open_model_registry(settings).set_champion(KIND, version)
+    return settings, model.trained_until
+
+
+def a_version(
+    settings: Settings, recipe: ForecasterRecipe | None = None
+) -> tuple[TrainedForecaster, str]:
+    """Train a model on the beginnings and register it; returns its version, too."""
     known = {series.key: walk.between(NOON, NOON + LEARNT * HOUR) for series, walk in WALKS.items()}
-    model = fit_forecaster(settings, Timeframe.H1, known)
-    registry = open_model_registry(settings)
+    model = fit_forecaster(settings, Timeframe.H1, known, recipe)
     with tempfile.TemporaryDirectory() as scratch:
         model.save(Path(scratch) / "model")
-        reference = registry.register(
+        reference = open_model_registry(settings).register(
             KIND,
             Path(scratch) / "model",
             params=model.params,
             metrics=model.metrics,
             tags={"trained_until": model.trained_until.isoformat()},
         )
-    registry.set_champion(KIND, reference.version)
-    return settings, model.trained_until
+    return model, reference.version
 
 
 class DiesOnce(NaiveForecaster):

@@ -8,9 +8,12 @@ Runs as it is under `ray job submit`: the origins spread over the cluster.
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_out(given.out, given.pictures)
         settings = Settings.load({"data_dir": given.data_dir} if given.data_dir else None)
-        evaluation = evaluate_forecaster(settings, asked, printing())
+        with _cluster_of_the_job():
+            evaluation = evaluate_forecaster(settings, asked, printing())
         write_evaluation(evaluation, given.out, given.pictures)
     except FinSightError as exc:
         print(f"judging failed: {exc}", file=sys.stderr)
@@ -94,6 +98,29 @@ def main(arguments: list[str] | None = None) -> int:
         print(line, flush=True)
     print(evaluation.verdict.model_dump_json())
     return 0
+
+
+@contextmanager
+def _cluster_of_the_job() -> Iterator[None]:
+    """Join the cluster that a Ray job runs on; elsewhere nothing is started."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        yield
+        return
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:
+        raise FinSightError(f"the Ray cluster at {address} can't be joined: {exc}") from exc
+    print(f"spread over {int(ray.cluster_resources().get('CPU', 0))} CPUs of Ray", flush=True)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _moment(text: str) -> datetime:

@@ -1,7 +1,10 @@
 """Judging over a Ray cluster: the rows of one process, whoever is killed on the way."""
 
 import importlib
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from tests.builders import BTC_HOURLY
 from tests.judged_forecasters import WALKS, DiesOnce, a_platform
 
 pytestmark = pytest.mark.timeout(200)
+ROOT = Path(__file__).parents[2]
 BY_KEY = {series.key: walk for series, walk in WALKS.items()}
 
 
@@ -48,6 +52,23 @@ def test_a_version_is_judged_and_refitted_with_the_same_rows_as_in_one_process(
     versions = spread[1].forecasts.column("model_version").unique().to_pylist()
     assert len(versions) == 2
     assert not spread[0].forecasts.column("median").equals(spread[1].forecasts.column("median"))
+
+
+def test_a_job_joins_the_cluster_that_it_runs_on(ray_cluster: Any, tmp_path: Path) -> None:
+    a_platform(tmp_path)
+    address = ray_cluster.get_runtime_context().gcs_address
+    where = ["--data-dir", str(tmp_path), "--every", "50"]
+    job = subprocess.run(
+        [sys.executable, "-m", "finsight.training.evaluate_forecaster", *where],
+        env={**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert job.returncode == 0, job.stderr
+    assert "spread over 4 CPUs of Ray" in job.stdout
+    assert json.loads(job.stdout.splitlines()[-1])["every"] == 50
 
 
 def test_a_worker_that_is_killed_changes_no_figure(

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from finsight.commands.application import app
 from finsight.domain.errors import FinSightError, InvalidInput, NotFound
+from finsight.domain.forecaster_recipe import Family, ForecasterRecipe
 from finsight.settings import Settings
 from finsight.training import evaluate_forecaster as job
 from finsight.wiring import open_model_registry
 from tests.builders import HOUR, NOON
-from tests.judged_forecasters import END, KIND, a_platform
+from tests.judged_forecasters import END, KIND, a_platform, a_version
 
 Evaluate = Callable[..., str]
 
@@ -106,6 +107,18 @@ def test_a_model_refitted_learns_only_from_before_each_stretch(
         assert trained <= row["origin"] + HOUR < trained + 250 * HOUR
 
 
+def test_a_model_that_sees_more_than_prices_is_judged_with_all_it_sees(
+    evaluate: Evaluate, platform: tuple[Settings, datetime]
+) -> None:
+    recipe = ForecasterRecipe(
+        family=Family.NHITS, exogenous=True, input_size=24, patch_length=24, horizon=6, steps=3
+    )
+    _, version = a_version(platform[0], recipe)
+    assert f"NHITS {version}" in evaluate("--version", version, "--every", "30")
+    refitted = evaluate("--version", version, "--every", "30", "--refit-every", "600")
+    assert "trained anew every 600 candles" in refitted
+
+
 def test_the_job_prints_the_verdict_and_its_failures(
     platform: tuple[Settings, datetime], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,11 +129,11 @@ def test_the_job_prints_the_verdict_and_its_failures(
     assert any("forecasts judged" in line for line in printed)
     assert json.loads(printed[-1])["every"] == 60
     assert job.main([*where, "--version", "99"]) == 1
-    assert "has no version 99; there are: 1" in capsys.readouterr().err
+    assert "has no version 99; there are: " in capsys.readouterr().err
 
 
 REFUSED: dict[str, tuple[list[str], type[FinSightError], str]] = {
-    "no such version": (["--version", "7"], NotFound, "no version 7; there are: 1"),
+    "no such version": (["--version", "77"], NotFound, "no version 77; there are: "),
     "no challenger": (["--version", "challenger"], NotFound, "has no challenger"),
     "no champion": (["4h"], NotFound, "has no champion; train one with `finsight train forecaster"),
     "no such timeframe": (["1x"], InvalidInput, "not a timeframe"),
