@@ -29,7 +29,7 @@ from finsight.training.sentiment_run import fit_sentiment
 from finsight.wiring import load_sentiment_model
 
 DEFAULT_TARGET = Path(__file__).parents[1] / "adapters" / "models" / "compact_adapters.safetensors"
-RECIPE = SentimentRecipe(lora_rank=16, epochs=4, learning_rate=1e-3, r_drop=1.0, keep_last=True)
+RECIPE = SentimentRecipe(lora_rank=16, epochs=6, learning_rate=1e-3, keep_last=True)
 LABEL_ORDER = (SentimentLabel.NEGATIVE, SentimentLabel.POSITIVE, SentimentLabel.NEUTRAL)
 VERSION = "3"
 _ALPHA_A_RANK = 2
