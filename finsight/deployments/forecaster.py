@@ -15,6 +15,7 @@ from finsight.deployments.canary import Canary, takes
 from finsight.deployments.champion_following import POLL_S, AliasFollowing
 from finsight.domain.candle import Series
 from finsight.domain.forecast import Basis, Role
+from finsight.domain.known_features import nothing_known
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import Forecaster as ForecastingModel
@@ -250,4 +251,4 @@ def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
     series = Series(exchange="warm", symbol="WARM/UP", timeframe=timeframe)
     closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
     for size in (1, 8):
-        model.forecast([ForecastInput(series, closes, 1)] * size)
+        model.forecast([ForecastInput(series, closes, 1, nothing_known(len(closes)))] * size)
