@@ -166,7 +166,7 @@ def _searched(
     try:
         if not interrupted and winner is not None:
             registered = register_winner(settings, ledger, winner, data, teach)
-        log_search(settings, ledger, winner, registered, pictures)
+        log_search(settings, ledger, winner, registered, pictures, finished=not interrupted)
     except StoreUnavailable as exc:
         notes.append(f"{exc}; --resume {plan.name} registers and logs it later")
     return SearchResult(
