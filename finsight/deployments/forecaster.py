@@ -14,6 +14,7 @@ from ray.util.metrics import Histogram
 from finsight.deployments.canary import Canary, takes
 from finsight.deployments.champion_following import POLL_S, AliasFollowing, Serving
 from finsight.domain.candle import Series
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis, Role
 from finsight.domain.known_features import nothing_known
 from finsight.domain.promotion import CHALLENGER, CHAMPION
@@ -25,6 +26,7 @@ from finsight.ports.models import (
     ServedForecast,
 )
 from finsight.ports.models import Forecaster as ForecastingModel
+from finsight.services.forecast_explanation import explain_forecast
 from finsight.settings import Settings
 from finsight.wiring import (
     naive_forecaster,
@@ -101,6 +103,13 @@ class Forecaster:
         asked = _Asked(request, baseline)
         by_challenger = None if champion_only else await self._by_challenger(asked)
         return by_challenger or await self._forecast_batch(asked)
+
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        """As `ports.models.ForecastExplainer`, of the champion or, where it can't, of naive."""
+        champion = self._champion(request.series.timeframe)
+        await champion.first_look()
+        await asyncio.to_thread(self._naive.forecast, [request])
+        return await asyncio.to_thread(explain_forecast, self._choose(request).model, request)
 
     async def check_health(self) -> None:
         self._keep_following()

@@ -20,7 +20,12 @@ from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastService, ModelRegistry, PromotionService, SentimentService
+from finsight.ports.models import (
+    ExplainingForecasts,
+    ModelRegistry,
+    PromotionService,
+    SentimentService,
+)
 from finsight.ports.news import ArticleStore
 from finsight.services.drift_watch import DriftWatch
 from finsight.services.retraining import Retraining
@@ -118,7 +123,7 @@ class HttpPorts:
     registry: Late[ModelRegistry]
     bus: Late[EventBus]
     sentiment: SentimentService
-    forecaster: ForecastService
+    forecaster: ExplainingForecasts
     platform: PlatformParts
     promotion: PromotionService
     streams: OpenStreams

@@ -16,6 +16,7 @@ class SegmentEffect(BaseModel):
         effect_percent: by how much the median at the horizon is higher (in log price,
             times 100) than it would be had the price stood still throughout the stretch.
         weight: this effect's share of all effects' sizes, in [0, 1].
+        opened_from, opened_until: when its first and its last candle opened, where known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,6 +26,8 @@ class SegmentEffect(BaseModel):
     moved_percent: float
     effect_percent: float
     weight: float = Field(ge=0, le=1)
+    opened_from: UtcDatetime | None = None
+    opened_until: UtcDatetime | None = None
 
 
 class ForecastExplanation(BaseModel):
@@ -41,10 +44,3 @@ class ForecastExplanation(BaseModel):
     horizon: int
     segments: tuple[SegmentEffect, ...]
     on_last_close: bool
-
-
-class DatedSegment(SegmentEffect):
-    """The same, with the opening times of its first and its last candle."""
-
-    opened_from: UtcDatetime
-    opened_until: UtcDatetime

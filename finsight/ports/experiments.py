@@ -28,6 +28,7 @@ class ExperimentLog(Protocol):
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         pictures: Mapping[str, bytes],
+        finished: bool = True,
     ) -> None:
-        """End the run of the search with what came of it."""
+        """End the run of the search with what came of it; an unfinished one may go on."""
         ...

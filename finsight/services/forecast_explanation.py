@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
 from finsight.domain.explanation import ForecastExplanation, SegmentEffect
 from finsight.domain.forecast import QUANTILES
+from finsight.domain.timeframe import from_ms
 from finsight.ports.models import Forecaster, ForecastInput
 
 SEGMENT_CANDLES = 24
@@ -57,6 +59,24 @@ def explain_forecast(
             for (first, last), effect in zip(stretches, effects, strict=True)
         ),
         on_last_close=total == 0.0,
+    )
+
+
+def dated(explanation: ForecastExplanation, seen: CandleTable) -> ForecastExplanation:
+    """Return it with the opening times of the candles that the closes came from."""
+    ts = seen.ts_ms
+    return explanation.model_copy(
+        update={
+            "segments": tuple(
+                one.model_copy(
+                    update={
+                        "opened_from": from_ms(int(ts[one.first])),
+                        "opened_until": from_ms(int(ts[one.last])),
+                    }
+                )
+                for one in explanation.segments
+            )
+        }
     )
 
 

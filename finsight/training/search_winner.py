@@ -76,6 +76,8 @@ def log_search(
     winner: TrialRecord | None,
     registered: ModelReference | None,
     pictures: Mapping[str, bytes],
+    *,
+    finished: bool,
 ) -> None:
     """Write the search and all its trials to the experiment log; again, nothing changes.
 
@@ -85,13 +87,14 @@ def log_search(
     run = log.search(ledger.plan)
     for record in ledger.records:
         log.trial(run, record)
-    if winner is None:
-        return
-    tags = {"best_trial": str(winner.number), "best_family": str(winner.recipe.family)}
-    metrics = {"best_loss_to_naive": winner.best, "trials": float(len(ledger.records))}
+    tags: dict[str, str] = {}
+    metrics = {"trials": float(len(ledger.records))}
+    if winner is not None:
+        tags |= {"best_trial": str(winner.number), "best_family": str(winner.recipe.family)}
+        metrics["best_loss_to_naive"] = winner.best
     if registered is not None:
         tags |= {"registered": f"{registered.kind} {registered.version}"}
         metrics |= {
             name: value for name, value in registered.metrics.items() if name.startswith("held_out")
         }
-    log.end(run, metrics=metrics, tags=tags, pictures=pictures)
+    log.end(run, metrics=metrics, tags=tags, pictures=pictures, finished=finished)

@@ -162,13 +162,13 @@ def _searched(
         raise InvalidInput(f"all {len(records)} trials failed; the first: {records[0].reason}")
     pictures = search_pictures(plan, records)
     paths = ledger.keep_pictures(pictures.items())
-    winner, registered, notes = best_of(records), None, []
-    if not interrupted and winner is not None:
-        registered = register_winner(settings, ledger, winner, data, teach)
+    winner, registered, notes = best_of(records), None, list[str]()
     try:
-        log_search(settings, ledger, winner, registered, pictures)
+        if not interrupted and winner is not None:
+            registered = register_winner(settings, ledger, winner, data, teach)
+        log_search(settings, ledger, winner, registered, pictures, finished=not interrupted)
     except StoreUnavailable as exc:
-        notes.append(f"{exc}; to log it later: --resume {plan.name}")
+        notes.append(f"{exc}; --resume {plan.name} registers and logs it later")
     return SearchResult(
         plan,
         records,

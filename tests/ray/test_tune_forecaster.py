@@ -52,7 +52,7 @@ def test_two_families_compete_and_the_best_is_the_challenger(
     ray_cluster: Any, settings: Settings
 ) -> None:
     seen: list[Standing] = []
-    asked = request(families=("patchtst", "nhits"), values=SMALL, trials=5)
+    asked = request(families=("patchtst", "nhits"), values=SMALL, trials=5, exogenous=True)
     result = tune_forecaster(settings, asked, seen.append)
     assert len(result.records) == 5
     assert {record.recipe.family for record in result.records} == {Family.PATCHTST, Family.NHITS}
@@ -60,6 +60,11 @@ def test_two_families_compete_and_the_best_is_the_challenger(
         TrialState.FINISHED,
         TrialState.STOPPED,
     }
+    # PatchTST sees closes alone; the other one volume and sentiment too.
+    assert all(
+        record.recipe.exogenous == (record.recipe.family is Family.NHITS)
+        for record in result.records
+    )
     winner = result.winner
     assert winner is not None
     assert winner.best == min(record.best for record in result.records)
@@ -126,6 +131,7 @@ def test_ctrl_c_keeps_what_is_done_and_a_resume_does_the_rest(
         slow,
     )
     assert first.interrupted
+    assert [run.info.status for run in runs_of(settings)["parents"]] == ["KILLED"]
     assert first.registered is None
     ended = {r.number: r for r in first.records if r.state is not TrialState.OPEN}
     assert 2 <= len(ended) < 6

@@ -18,12 +18,14 @@ from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries, Collector, NewsFeed
 from finsight.domain.errors import NotFound
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis
 from finsight.domain.health import PartHealth, PartState
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.events import EventBus
 from finsight.ports.models import ForecastInput, ServedForecast
+from finsight.services.forecast_explanation import explain_forecast
 from finsight.services.promotion import Promotion
 from finsight.settings import Settings
 from finsight.wiring import (
@@ -76,6 +78,9 @@ class NaiveService:
         return ServedForecast(
             quantiles, quantiles, naive.name, naive.version, Basis.NAIVE, "no model is trained yet"
         )
+
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        return explain_forecast(NaiveForecaster(), request)
 
 
 @dataclass

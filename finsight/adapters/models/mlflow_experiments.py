@@ -19,7 +19,8 @@ _STATUS = {
     TrialState.STOPPED: "FINISHED",
     TrialState.FAILED: "FAILED",
 }
-_METRIC = "validation_loss"
+_METRIC = "loss_to_naive"
+"""The validation loss in naive's on the same windows."""
 
 
 class MlflowExperiments:
@@ -79,6 +80,7 @@ class MlflowExperiments:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         pictures: Mapping[str, bytes],
+        finished: bool = True,
     ) -> None:
         with mlflow_errors_translated("what came of the search was not logged"):
             client = self._mlflow.open()
@@ -88,7 +90,7 @@ class MlflowExperiments:
             for name, value in tags.items():
                 client.set_tag(search_run, name, value)
             log_pictures(client, search_run, pictures)
-            client.set_terminated(search_run)
+            client.set_terminated(search_run, "FINISHED" if finished else "KILLED")
 
     def _run(self, tag: str, mark: str, name: str, tags: Mapping[str, str]) -> str:
         """Return the run with this mark; it is made where there is none."""
