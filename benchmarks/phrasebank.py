@@ -56,8 +56,9 @@ def main() -> None:
     given = parser.parse_args()
     splits = read_splits(given.data / "sentiment" / "FinancialPhraseBank-v1.0")
     print(
-        f"{len(splits.train)} sentences to learn from, {len(splits.test)} to test, {len(_agreed(splits.test))} of these with full agreement; "
-        f"{splits.removed} removed as duplicates across parts"
+        f"{len(splits.train)} sentences to learn from, {len(splits.test)} to test, "
+        f"{len(_agreed(splits.test))} of these with full agreement; {splits.removed} removed "
+        "because their words stand in two parts"
     )
     certain = tuple(replace(text, weight=1.0) for text in splits.train)
     unweighted = replace(splits, train=certain)
