@@ -34,7 +34,7 @@ def test_a_feature_shifted_from_the_future_raises() -> None:
     assert set(join_known(closed, [volume])) == {"volume"}
     # The value of the next candle at each row, with the moment that it carries.
     shifted = KnownFeature("volume", np.roll(volume.values, -1), np.roll(volume.known_at_ms, -1))
-    with pytest.raises(LookedAhead, match="the feature volume looks ahead: .* as of when"):
+    with pytest.raises(LookedAhead, match=r"the feature volume looks ahead: .* as of when"):
         join_known(closed, [shifted])
     # One value among many, one millisecond too early.
     late = volume.known_at_ms.copy()
