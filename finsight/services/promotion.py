@@ -12,6 +12,7 @@ from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
 from finsight.ports.clock import Clock
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ModelReaders, ModelReference, ModelRegistry
+from finsight.ports.news import ArticleStore
 from finsight.services import forecaster_comparison, sentiment_comparison
 from finsight.services.forecaster_comparison import ForecasterComparison
 from finsight.services.predecessor import sent_away
@@ -28,6 +29,7 @@ class Promotion:
         self,
         registry: ModelRegistry,
         candles: CandleStore,
+        articles: ArticleStore,
         clock: Clock,
         readers: ModelReaders,
         input_candles: int,
@@ -35,7 +37,7 @@ class Promotion:
         """`input_candles` is what serving looks back over."""
         self._registry = registry
         self._clock = clock
-        self._forecasters = ForecasterComparison(candles, clock, readers, input_candles)
+        self._forecasters = ForecasterComparison(candles, articles, clock, readers, input_candles)
         self._sentiment = SentimentComparison(readers)
 
     async def compare(

@@ -183,6 +183,7 @@ async def running(
         promotion=Promotion(
             open_model_registry(settings),
             open_candle_store(settings),
+            open_article_store(settings),
             clock,
             open_model_readers(settings),
             settings.forecasting.input_candles,
