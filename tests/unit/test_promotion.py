@@ -22,7 +22,7 @@ from finsight.domain.timeframe import Timeframe
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ForecastInput, ModelReaders, ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
-from finsight.services.promotion import Promotion
+from finsight.services.promotion import Promotion, roll_back
 from finsight.services.sentiment_comparison import text_mark
 from finsight.wiring import (
     fit_forecaster,
