@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,8 +20,12 @@ from finsight.commands.show import console, errors, print_json
 from finsight.domain.backtest_record import BacktestRecord, BacktestRequest
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError
+from finsight.domain.known_values import KnownValues
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store, open_clock
+
+if TYPE_CHECKING:
+    from finsight.backtesting.blocks import Progress as Done
 
 
 def carry_out_and_keep(
@@ -34,7 +39,7 @@ def carry_out_and_keep(
     resume: bool = False,
 ) -> None:
     """Do it, keep it, show it. Raises: InvalidInput, StoreUnavailable."""
-    record, tables = carried_out(settings, request, asked.candles, parts, resume)
+    record, tables = carried_out(settings, request, asked.candles, parts, resume, asked.known)
     store = open_backtest_store(settings)
     asyncio.run(store.save(record, tables, asked.candles))
     record = asyncio.run(store.get(record.id))
@@ -59,11 +64,12 @@ def carried_out(
     candles: CandleTable,
     parts: Path | None = None,
     resume: bool = False,
+    known: Mapping[str, KnownValues] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
-    """Do what was asked for, and tell on the way how far it is. Raises: InvalidInput."""
-    from finsight.backtesting.blocks import Progress as Done
-    from finsight.backtesting.requested import carry_out
+    """Do what was asked for, with a bar on the way that says how far it is.
 
+    Raises: InvalidInput.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -78,7 +84,22 @@ def carried_out(
             rate = f"{done.done:,} of {done.total:,} sets, {done.sets_per_s:,.0f}/s{left}"
             bar.update(task, total=done.total, completed=done.done, rate=rate)
 
-        outcome = carry_out(request, candles, tell, parts, resume)
+        return told(settings, request, candles, tell, parts, resume, known)
+
+
+def told(
+    settings: Settings,
+    request: BacktestRequest,
+    candles: CandleTable,
+    tell: Callable[[Done], None],
+    parts: Path | None = None,
+    resume: bool = False,
+    known: Mapping[str, KnownValues] | None = None,
+) -> tuple[BacktestRecord, dict[str, pa.Table]]:
+    """Do what was asked for; `tell` hears how far it is. Raises: InvalidInput."""
+    from finsight.backtesting.requested import carry_out
+
+    outcome = carry_out(request, candles, tell, parts, resume, known)
     record = BacktestRecord(
         id=f"bt-{uuid.uuid4().hex[:8]}",
         made_at=open_clock(settings).now(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import safe_open
@@ -29,7 +30,7 @@ from finsight.training.sentiment_run import fit_sentiment
 from finsight.wiring import load_sentiment_model
 
 DEFAULT_TARGET = Path(__file__).parents[1] / "adapters" / "models" / "compact_adapters.safetensors"
-RECIPE = SentimentRecipe(lora_rank=16, epochs=4, learning_rate=1e-3, r_drop=1.0, keep_last=True)
+RECIPE = SentimentRecipe(lora_rank=16, epochs=6, learning_rate=1e-3, keep_last=True)
 LABEL_ORDER = (SentimentLabel.NEGATIVE, SentimentLabel.POSITIVE, SentimentLabel.NEUTRAL)
 VERSION = "3"
 _ALPHA_A_RANK = 2
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where sent_train.csv and sent_valid.csv are")
     parser.add_argument("--target", type=Path, default=DEFAULT_TARGET, help="the file to write")
+    parser.add_argument("--threads", type=int, default=1, help="of the worker that trains")
     given = parser.parse_args(arguments)
     data = SentimentData(
         (given.folder / "sent_train.csv",),
@@ -74,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         splits = data.read(RECIPE.seed)
         with tempfile.TemporaryDirectory() as scratch:
             settings = Settings(data_dir=Path(scratch) / "data")
-            trained = fit_sentiment(settings, splits, RECIPE, Path(scratch) / "model")
+            trained = fit_sentiment(
+                settings, splits, replace(RECIPE, threads=given.threads), Path(scratch) / "model"
+            )
             served = load_sentiment_model(settings, demanded=str(trained.folder))
             quality = evaluate_sentiment(served, splits.test)
             pack_adapters(trained.folder / ADAPTERS_FOLDER, given.target, quality)
