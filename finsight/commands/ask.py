@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from finsight.commands.api_client import ApiClient
+from finsight.commands.forecast_words import explanation_in_words
 from finsight.commands.operating import AsJson
 from finsight.commands.sentiment_figures import print_words
 from finsight.commands.show import coloured, console, errors, print_json, print_table
@@ -91,6 +92,9 @@ def predict(
     symbol: Annotated[str, typer.Argument(help="The symbol, such as BTC/USDT.")],
     timeframe: Annotated[str, typer.Argument(help="How long a candle lasts, such as 1h.")],
     horizon: Annotated[int, typer.Option(help="How many candles ahead.", min=1)] = 24,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also say which part of its past it leans on.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forecast a series, with intervals, beside the naive forecast. Needs the running platform.
@@ -98,7 +102,7 @@ def predict(
     Example: finsight predict binance BTC/USDT 1h --horizon 24
     """
     series = named_series(exchange, symbol, timeframe)
-    asked = {**series.model_dump(mode="json"), "horizon": horizon}
+    asked = {**series.model_dump(mode="json"), "horizon": horizon, "explain": explain}
     with ApiClient(Settings.load().api_url) as api:
         answer = api.post("/v1/predictions", asked)
     if as_json:
@@ -121,6 +125,8 @@ def predict(
         for step, naive in zip(forecast["steps"], forecast["naive"], strict=True)
     ]
     print_table("", ("candle (UTC)", "forecast", "80 %", "95 %", "naive"), rows)
+    if answer["explanation"] is not None:
+        console.print("\n" + explanation_in_words(answer["explanation"]), markup=False)
 
 
 def price(value: float) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from finsight.domain.article import Article
-from finsight.domain.sentiment import ArticleScore, TrendPoint
+from finsight.domain.sentiment import ArticleScore, ShadowAgreement, TrendPoint
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,14 @@ class ArticleStore(Protocol):
         """Remember that the scores of these were published on the event bus."""
         ...
 
+    async def save_shadow_scores(self, scores: Sequence[ArticleScore]) -> None:
+        """Keep what a shadow made of articles; it is never given out as their score."""
+        ...
+
+    async def shadow_agreement(self) -> list[ShadowAgreement]:
+        """Return how far shadows agree with the scores given out, by version."""
+        ...
+
     async def unscored(self, limit: int) -> list[Article]:
         """Return articles without a score, oldest first."""
         ...
@@ -166,8 +174,12 @@ class ArticleStore(Protocol):
         """
         ...
 
-    async def known_sentiment(self, symbol: str, until: datetime) -> list[KnownSentiment]:
+    async def known_sentiment(
+        self, symbol: str, until: datetime, since: datetime | None = None
+    ) -> list[KnownSentiment]:
         """Return the scores that were known at or before `until`, by `known_at`.
+
+        With `since`, only those that became known after it.
 
         A score's `known_at` is the latest of published, first seen and scored.
         """

@@ -27,9 +27,10 @@ from finsight.adapters.news.sqlite_sentiment import (
     trend_points,
     unannounced_rows,
 )
+from finsight.adapters.news.sqlite_shadow_scores import agreement_rows, save_shadow_rows
 from finsight.domain.article import Article
 from finsight.domain.errors import NotFound
-from finsight.domain.sentiment import ArticleScore, TrendPoint
+from finsight.domain.sentiment import ArticleScore, ShadowAgreement, TrendPoint
 from finsight.domain.story import STORY_WINDOW, Headline, StoryIndex
 from finsight.ports.news import (
     ArticlePage,
@@ -81,6 +82,12 @@ class SqliteArticleStore:
         """
         return await asyncio.to_thread(self._save_scores, scores)
 
+    async def save_shadow_scores(self, scores: Sequence[ArticleScore]) -> None:
+        await asyncio.to_thread(self._save_shadow_scores, scores)
+
+    async def shadow_agreement(self) -> list[ShadowAgreement]:
+        return await asyncio.to_thread(self._shadow_agreement)
+
     async def unannounced_scores(self, limit: int) -> list[ScoredArticle]:
         return await asyncio.to_thread(self._unannounced_scores, limit)
 
@@ -97,8 +104,10 @@ class SqliteArticleStore:
         """
         return await asyncio.to_thread(self._trend, symbol, start, end, bucket)
 
-    async def known_sentiment(self, symbol: str, until: datetime) -> list[KnownSentiment]:
-        return await asyncio.to_thread(self._known_sentiment, symbol, until)
+    async def known_sentiment(
+        self, symbol: str, until: datetime, since: datetime | None = None
+    ) -> list[KnownSentiment]:
+        return await asyncio.to_thread(self._known_sentiment, symbol, until, since)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
@@ -162,6 +171,14 @@ class SqliteArticleStore:
         with self._file.writing() as db:
             return save_score_rows(db, scores)
 
+    def _save_shadow_scores(self, scores: Sequence[ArticleScore]) -> None:
+        with self._file.writing() as db:
+            save_shadow_rows(db, scores)
+
+    def _shadow_agreement(self) -> list[ShadowAgreement]:
+        with self._file.reading() as db:
+            return agreement_rows(db)
+
     def _unannounced_scores(self, limit: int) -> list[ScoredArticle]:
         with self._file.reading() as db:
             return unannounced_rows(db, limit)
@@ -176,9 +193,11 @@ class SqliteArticleStore:
         with self._file.reading() as db:
             return trend_points(db, symbol, start, end, bucket)
 
-    def _known_sentiment(self, symbol: str, until: datetime) -> list[KnownSentiment]:
+    def _known_sentiment(
+        self, symbol: str, until: datetime, since: datetime | None
+    ) -> list[KnownSentiment]:
         with self._file.reading() as db:
-            return known_rows(db, symbol, until)
+            return known_rows(db, symbol, until, since)
 
 
 def _has(db: sqlite3.Connection, article_id: str) -> bool:

@@ -22,6 +22,7 @@ from finsight.domain.sentiment import (
     MAX_TEXT_CHARACTERS,
     SentimentLabel,
     SentimentScore,
+    ShadowAgreement,
     TrendPoint,
 )
 from finsight.domain.timeframe import Timeframe
@@ -100,6 +101,12 @@ class SentimentTrend(BaseModel):
     points: list[TrendPoint]
 
 
+class ShadowAgreements(BaseModel):
+    """One line for each version that served and each that was its shadow."""
+
+    agreements: list[ShadowAgreement]
+
+
 @router.post("/score", response_model=ScoredTexts, response_model_exclude_none=True)
 async def score_texts(
     ports: Ports,
@@ -166,6 +173,12 @@ async def sentiment_trend(
         score=total / articles if articles else None,
         points=points,
     )
+
+
+@router.get("/agreement")
+async def shadow_agreement(ports: Ports) -> ShadowAgreements:
+    """How far challengers that score as shadows agree with the scores given out."""
+    return ShadowAgreements(agreements=await ports.articles.shadow_agreement())
 
 
 def _has_half_a_character(text: str) -> bool:
