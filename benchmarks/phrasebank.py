@@ -121,13 +121,11 @@ def _compare(
     rows = []
     for fold in range(folds):
         pairs = list(zip(splits.train, numbers, strict=True))
-        inside = Splits(
-            train=tuple(text for text, number in pairs if number != fold),
-            valid=splits.valid,
-            test=tuple(text for text, number in pairs if number == fold),
-        )
-        own = replace(inside, valid=inside.test)
-        rows.append(_figures(own, unlabelled, name, fold, threads))
+        left_out = tuple(text for text, number in pairs if number == fold)
+        learnt = tuple(text for text, number in pairs if number != fold)
+        # The last epoch is kept: watching the fold chooses nothing.
+        inside = Splits(learnt, valid=left_out, test=left_out)
+        rows.append(_figures(inside, unlabelled, name, fold, threads))
     means = ", ".join(f"{n} {v:.4f}" for n, v in zip(NAMES, np.mean(rows, axis=0), strict=True))
     print(f"{name}, {folds} folds of the training part: {means}", flush=True)
 

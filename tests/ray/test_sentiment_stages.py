@@ -55,16 +55,17 @@ def sentences(subject: str, count: int) -> list[LabelledText]:
 def test_a_model_is_pretrained_then_learns_an_earlier_data_set_then_the_task_from_teachers(
     ray_cluster: Any, settings: Settings, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = sentences("Coin", 20)
+    task = sentences("Coin", 30)
     splits = make_splits(task, valid=None, test=None, valid_share=0.1, test_share=0.2, seed=0)
     earlier = sentences("Share", 20)
     recipe = SentimentRecipe(
         base=str(base),
-        epochs=5,
-        batch=16,
+        epochs=6,
+        batch=8,
         learning_rate=3e-3,
+        averaging=0.9,
         r_drop=0.5,
-        adversarial=0.1,
+        adversarial=0.02,
         teachers=2,
         keep_last=True,
     )
@@ -91,7 +92,7 @@ def test_pretraining_lowers_what_hidden_words_cost_and_its_folder_is_a_base(
 ) -> None:
     texts = [text.text for text in sentences("Coin", 30)]
     recipe = SentimentRecipe(
-        base=str(base), batch=16, pretraining_epochs=4, pretraining_learning_rate=3e-3
+        base=str(base), batch=8, pretraining_epochs=6, pretraining_learning_rate=3e-3
     )
     folder = settings.data_dir / "pretrained"
     pretrain(settings, texts, recipe, folder)
