@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 
 from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
 from finsight.domain.labelled_texts import LabelledText, Splits
-from finsight.domain.promotion import CHALLENGER, CHAMPION
-from finsight.ports.models import ModelReference
+from finsight.domain.promotion import CHALLENGER, CHAMPION, PromotionDecision, Verdict
+from finsight.ports.models import ModelReference, ModelRegistry
 from finsight.settings import Settings
 from finsight.training.sentiment_data import SentimentData
 from finsight.training.sentiment_export import ExportedSentiment, export_sentiment
@@ -30,7 +30,7 @@ from finsight.training.sentiment_options import data_of, options, recipe_of
 from finsight.training.sentiment_pictures import history_picture
 from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.sentiment_run import fit_sentiment
-from finsight.wiring import open_model_registry
+from finsight.wiring import open_clock, open_model_registry
 
 KIND = "sentiment"
 FAILED, CALLERS_MISTAKE, INTERRUPTED = 1, 2, 130
@@ -113,10 +113,30 @@ def train_sentiment(
             history=history,
             pictures=exported.pictures | {"history.png": history_picture(history)},
         )
+    if make_champion:
+        _let_serve(settings, registry, reference)
+    else:
+        registry.set_alias(KIND, CHALLENGER, reference.version)
     alias = CHAMPION if make_champion else CHALLENGER
-    registry.set_alias(KIND, alias, reference.version)
     _say(f"registered as version {reference.version} of {KIND}, the {alias}")
     return reference
+
+
+def _let_serve(settings: Settings, registry: ModelRegistry, reference: ModelReference) -> None:
+    """Make it the champion unjudged, and keep on record that somebody asked for that."""
+    before = registry.champion(KIND)
+    registry.set_champion(KIND, reference.version)
+    registry.record(
+        PromotionDecision(
+            kind=KIND,
+            verdict=Verdict.FORCED,
+            version=reference.version,
+            before=before.version if before else None,
+            by="finsight",
+            reason="its training asked for it",
+            decided_at=open_clock(settings).now(),
+        )
+    )
 
 
 def _say(line: str) -> None:
