@@ -17,6 +17,7 @@ from finsight.domain.health import PartHealth
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
+from finsight.ports.explanations import ExplainingForecasts
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
 from finsight.ports.models import (
