@@ -21,7 +21,6 @@ from finsight.ports.explanations import ExplainingForecasts
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
 from finsight.ports.models import (
-    ExplainingForecasts,
     ModelRegistry,
     PromotionService,
     SentimentService,
