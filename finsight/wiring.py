@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from finsight.ports.news import ArticleStore, KnownSentiment, NewsSource
     from finsight.ports.state import StateStore
+    from finsight.ports.training_jobs import TrainingJobStore
 
 
 def open_clock(settings: Settings) -> Clock:
@@ -139,6 +140,12 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
     return SqliteForecastStore(settings.data_dir / "forecasts.sqlite")
 
 
+def open_training_jobs(settings: Settings) -> TrainingJobStore:
+    from finsight.adapters.state.sqlite_training_jobs import SqliteTrainingJobs
+
+    return SqliteTrainingJobs(settings.data_dir / "training-jobs.sqlite")
+
+
 def open_model_registry(settings: Settings) -> ModelRegistry:
     """The registry. A run that it can't take is kept, and `register` raises RunKept."""
     from finsight.adapters.models.unsent_runs import KeepingRegistry
@@ -180,6 +187,25 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
     )
 
 
+def export_sentiment_model(folder: Path) -> bool:
+    """Leave in a model's folder what serves it on a CPU: its int8 graph.
+
+    False where only torch can run the model. Raises: ModelUnavailable.
+    """
+    from finsight.adapters.models.onnx_export import export_into
+
+    return export_into(folder)
+
+
+def load_unrounded_sentiment_model(folder: Path, threads: int) -> SentimentModel:
+    """Load a model's folder in full precision, on the CPU. Raises: ModelUnavailable."""
+    from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+
+    return TorchSentimentModel.open(
+        folder, name=folder.name, version="fp32", device="cpu", threads=threads
+    )
+
+
 def read_sentiment_model(settings: Settings, reference: ModelReference) -> SentimentModel:
     """Load one version of the sentiment model. Raises: StoreUnavailable, ModelUnavailable."""
     from finsight.adapters.models.sentiment_loading import read_sentiment_version
@@ -211,7 +237,22 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
     from finsight.adapters.models.neural_forecaster import NeuralForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return NeuralForecaster.load(folder, version=reference.version)
+    return calibrated(NeuralForecaster.load(folder, version=reference.version))
+
+
+def calibrated(model: Forecaster) -> Forecaster:
+    """The same forecaster with intervals as wide as its past errors: what serves."""
+    from finsight.adapters.models.conformal_forecaster import ConformalForecaster
+
+    return ConformalForecaster(model)
+
+
+def recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe:
+    """How a version was trained. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
+    return NeuralForecaster.load(folder, version=reference.version).config.recipe
 
 
 def open_model_readers(settings: Settings) -> ModelReaders:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 100.0
 
 
 class MlflowServer:

@@ -28,6 +28,7 @@ from finsight.services.model_listing import KIND_PATTERN
 from finsight.services.promotion import Promotion, roll_back
 from finsight.settings import Settings
 from finsight.wiring import (
+    open_article_store,
     open_candle_store,
     open_clock,
     open_model_readers,
@@ -221,6 +222,7 @@ def _promotion(settings: Settings) -> Promotion:
     return Promotion(
         open_model_registry(settings),
         open_candle_store(settings),
+        open_article_store(settings),
         open_clock(settings),
         open_model_readers(settings),
         settings.forecasting.input_candles,

@@ -19,8 +19,13 @@ from finsight.domain.forecast import Basis, Role
 from finsight.domain.known_features import nothing_known
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.models import (
+    CalibratedForecaster,
+    ForecastInput,
+    ModelReference,
+    ServedForecast,
+)
 from finsight.ports.models import Forecaster as ForecastingModel
-from finsight.ports.models import ForecastInput, ModelReference, ServedForecast
 from finsight.services.forecast_explanation import explain_forecast
 from finsight.settings import Settings
 from finsight.wiring import (
@@ -248,7 +253,7 @@ def _answer(batch: Sequence[_Asked], choices: Sequence[_Choice]) -> list[ServedF
             model=choice.model.name,
             model_version=choice.model.version,
             basis=choice.basis,
-            reason=choice.reason,
+            reason=_in_words(choice, asked.request),
             role=choice.role,
         )
         for quantiles, asked, choice in zip(answers, batch, choices, strict=True)
@@ -261,3 +266,10 @@ def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
     closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
     for size in (1, 8):
         model.forecast([ForecastInput(series, closes, 1, nothing_known(len(closes)))] * size)
+
+
+def _in_words(choice: _Choice, request: ForecastInput) -> str:
+    """Why this model answered, and what its intervals lack."""
+    model = choice.model
+    remark = model.remark(request) if isinstance(model, CalibratedForecaster) else None
+    return choice.reason if remark is None else f"{choice.reason}; {remark}"

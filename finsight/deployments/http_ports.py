@@ -15,6 +15,7 @@ from finsight.domain.candle import Series
 from finsight.domain.collector import Collector
 from finsight.domain.health import PartHealth
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.backtests import BacktestStore
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.explanations import ExplainingForecasts
@@ -26,6 +27,9 @@ from finsight.ports.models import (
     SentimentService,
 )
 from finsight.ports.news import ArticleStore
+from finsight.services.drift_watch import DriftWatch
+from finsight.services.retraining import Retraining
+from finsight.services.training_jobs import TrainingJobs
 from finsight.settings import Settings
 
 T = TypeVar("T")
@@ -123,6 +127,10 @@ class HttpPorts:
     platform: PlatformParts
     promotion: PromotionService
     streams: OpenStreams
+    jobs: TrainingJobs
+    backtests: BacktestStore
+    drift: Late[DriftWatch]
+    retraining: Retraining
 
 
 async def _ports_of(request: Request) -> HttpPorts:

@@ -15,6 +15,7 @@ from finsight.domain.promotion import PromotionDecision
 from finsight.services.promotion import Promotion
 from finsight.settings import Settings
 from finsight.wiring import (
+    open_article_store,
     open_candle_store,
     open_clock,
     open_model_readers,
@@ -86,6 +87,7 @@ def _promotion(settings: Settings) -> Promotion:
     return Promotion(
         open_model_registry(settings),
         open_candle_store(settings),
+        open_article_store(settings),
         open_clock(settings),
         open_model_readers(settings),
         settings.forecasting.input_candles,

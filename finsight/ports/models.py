@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -85,6 +85,15 @@ class Forecaster(Protocol):
 
         Raises: InvalidInput (too short a history, too far a horizon).
         """
+        ...
+
+
+@runtime_checkable
+class CalibratedForecaster(Protocol):
+    """A forecaster whose intervals are measured on its past errors."""
+
+    def remark(self, request: ForecastInput) -> str | None:
+        """Say it where there is too little past to measure on; None where there is enough."""
         ...
 
 

@@ -5,68 +5,30 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from finsight.domain.candle import Series
-from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput, ModelUnavailable
 from finsight.domain.forecast_evaluation import scale_of, step_losses
+from finsight.domain.known_features import SENTIMENT_WINDOW
 from finsight.domain.model_comparison import BesideRival, Measure, ModelComparison
 from finsight.domain.significance import FEWEST, diebold_mariano
 from finsight.domain.timeframe import Timeframe, from_ms
 from finsight.ports.clock import Clock
 from finsight.ports.market import CandleStore
-from finsight.ports.models import Forecaster, ForecastInput, ModelReaders, ModelReference
+from finsight.ports.models import Forecaster, ModelReaders, ModelReference
+from finsight.ports.news import ArticleStore
+from finsight.services.comparison_windows import HISTORY_CANDLES, Span, Windows, cut_windows
 
 KIND_PREFIX = "forecaster-"
 FEWEST_SPANS = 10
 """Horizons, one after the other, below which a comparison says nothing."""
 
-HISTORY_CANDLES = 1000
-"""What serving hands a forecaster where there is as much: naive's intervals rest on all of it."""
-
 MOST_ORIGINS, MOST_SERIES = 240, 20
 """What one comparison takes at most, so that it ends within a minute or so."""
 
 _AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Which origins are forecast from, and what a forecast looks back over and ahead.
-
-    `opens` are the opening times of all candles from the first one looked at to the last
-    one forecast; `first` is the row of the first one that is new to both, `starts` are the
-    rows of the first candles forecast. A forecast needs `history` candles behind it.
-    """
-
-    opens: np.ndarray
-    first: int
-    starts: np.ndarray
-    stride: int
-    history: int
-    horizon: int
-
-    @property
-    def new(self) -> int:
-        """How many candles have closed that are new to both."""
-        return len(self.opens) - self.first
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """What is forecast, and what happened: `origins` are rows of `_Span.starts`.
-
-    The scale of a loss comes from the last `scale` candles before its origin.
-    """
-
-    inputs: list[ForecastInput]
-    truth: np.ndarray
-    origins: np.ndarray
-    scale: int
 
 
 class ForecasterComparison:
@@ -80,12 +42,14 @@ class ForecasterComparison:
     def __init__(
         self,
         candles: CandleStore,
+        articles: ArticleStore,
         clock: Clock,
         readers: ModelReaders,
         input_candles: int,
     ) -> None:
         """`input_candles` is what serving looks back over."""
         self._candles = candles
+        self._articles = articles
         self._clock = clock
         self._load = readers.forecaster
         self._naive = readers.naive
@@ -103,7 +67,7 @@ class ForecasterComparison:
         """
         references = [challenger, *([champion] if champion is not None else [])]
         unseen_from = max(map(trained_until, references))
-        timeframe = Timeframe(challenger.kind.removeprefix(KIND_PREFIX))
+        timeframe = timeframe_of(challenger.kind)
         models = [await asyncio.to_thread(self._load, one) for one in references]
         span = self._span(timeframe, models, unseen_from)
         answer = ModelComparison(
@@ -129,7 +93,7 @@ class ForecasterComparison:
 
     def _span(
         self, timeframe: Timeframe, models: Sequence[Forecaster], unseen_from: datetime
-    ) -> _Span:
+    ) -> Span:
         horizon = min(model.max_horizon for model in models)
         # What naive asks of a history grows with the horizon.
         needs = [self._naive.min_history - 1 + horizon, *(model.min_history for model in models)]
@@ -143,19 +107,22 @@ class ForecasterComparison:
         # The newest candles are always among those forecast.
         starts = len(back) + np.arange(last, -1, -stride)[::-1]
         opens = np.concatenate([back, ahead])
-        return _Span(opens, len(back), starts, stride, history, horizon)
+        return Span(opens, len(back), starts, stride, history, horizon)
 
     async def _windows(
-        self, timeframe: Timeframe, span: _Span, models: Sequence[Forecaster]
-    ) -> list[_Windows]:
+        self, timeframe: Timeframe, span: Span, models: Sequence[Forecaster]
+    ) -> list[Windows]:
         """Return, per series with an unbroken stretch, what is forecast and what happened."""
         stored = [one for one in await self._candles.list_series() if one.timeframe is timeframe]
         known = frozenset[str]().union(*(model.trained_on for model in models))
         chosen = sorted(stored, key=lambda one: (one.key not in known, one.key))[:MOST_SERIES]
-        found: list[_Windows] = []
+        found: list[Windows] = []
         start, end = from_ms(int(span.opens[0])), timeframe.next(from_ms(int(span.opens[-1])))
         for series in chosen:
-            windows = _cut(series, await self._candles.read(series, start, end), span)
+            candles = await self._candles.read(series, start, end)
+            since = start - max(SENTIMENT_WINDOW, timeframe.duration)
+            sentiment = await self._articles.known_sentiment(series.base, end, since)
+            windows = cut_windows(series, candles, sentiment, span)
             if len(windows.origins):
                 found.append(windows)
         return found
@@ -164,8 +131,8 @@ class ForecasterComparison:
         self,
         answer: ModelComparison,
         models: Sequence[Forecaster],
-        span: _Span,
-        windows: Sequence[_Windows],
+        span: Span,
+        windows: Sequence[Windows],
     ) -> ModelComparison:
         first, last = (from_ms(int(span.opens[row])) for row in (span.first, -1))
         losses = [_losses(model, span, windows) for model in [*models, self._naive]]
@@ -208,6 +175,17 @@ class ForecasterComparison:
         return answer.model_copy(update={"rivals": tuple(rivals)})
 
 
+def timeframe_of(kind: str) -> Timeframe:
+    """Return which candles a forecaster of `kind` forecasts. Raises: InvalidInput."""
+    try:
+        return Timeframe(kind.removeprefix(KIND_PREFIX))
+    except ValueError as exc:
+        raise InvalidInput(
+            f"{kind} was not trained on stored candles of a timeframe, so there are no newer ones "
+            "to compare it on, and nothing that it could serve"
+        ) from exc
+
+
 def trained_until(reference: ModelReference) -> datetime:
     """Return when the candles begin that the version never saw. Raises: InvalidInput."""
     told = reference.tags.get("trained_until", "")
@@ -231,31 +209,7 @@ def _later(timeframe: Timeframe, moment: datetime, candles: int) -> int:
     return int(opens[candles - 1])
 
 
-def _cut(series: Series, candles: CandleTable, span: _Span) -> _Windows:
-    """Return the windows of `series` in which no candle is missing.
-
-    Behind what every forecast needs comes as much as is unbroken.
-    """
-    closes = np.full(len(span.opens), np.nan)
-    _, rows, found = np.intersect1d(
-        span.opens, candles.ts_ms, assume_unique=True, return_indices=True
-    )
-    closes[rows] = candles.column("close")[found]
-    holes = np.flatnonzero(np.isnan(closes))
-    inputs: list[ForecastInput] = []
-    origins: list[int] = []
-    for origin, start in enumerate(span.starts.tolist()):
-        hole = int(np.searchsorted(holes, start + span.horizon))
-        begin = max(int(holes[hole - 1]) + 1 if hole else 0, start - HISTORY_CANDLES, 0)
-        if start - begin >= span.history:
-            inputs.append(ForecastInput(series, closes[begin:start], span.horizon))
-            origins.append(origin)
-    starts = span.starts[origins]
-    truth = closes[starts[:, None] + np.arange(span.horizon)]
-    return _Windows(inputs, truth, np.array(origins, np.int64), span.history)
-
-
-def _losses(model: Forecaster, span: _Span, windows: Sequence[_Windows]) -> np.ndarray:
+def _losses(model: Forecaster, span: Span, windows: Sequence[Windows]) -> np.ndarray:
     """Return pinball loss and error at each origin, means over its series: (2, origins).
 
     nan where no series has a forecast.

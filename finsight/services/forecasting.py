@@ -28,8 +28,8 @@ from finsight.ports.models import ForecastInput, ForecastService, ServedForecast
 from finsight.ports.news import ArticleStore, KnownSentiment
 from finsight.services.forecast_explanation import dated
 
-HISTORY_CANDLES = 1000
-"""Candles read for one forecast: the model's window, and past errors for naive's intervals."""
+HISTORY_CANDLES = 3000
+"""Candles read for one forecast: the model's window, and past errors to measure intervals by."""
 
 MAX_HORIZON = 720
 MAX_MISSING_SHARE = 0.05

@@ -1,4 +1,4 @@
-"""Who served before a champion that was promoted."""
+"""Who served before a champion that was promoted, and who was sent away again."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ def predecessor(registry: ModelRegistry, champion: ModelReference) -> ModelRefer
         return None
     found = (one for one in registry.versions(champion.kind) if one.version == decision.before)
     return next(found, None)
+
+
+def sent_away(registry: ModelRegistry, kind: str, version: str) -> PromotionDecision | None:
+    """Return the newest decision that rolled `version` back, or None.
+
+    Such a version comes to serve again by a person's force alone. Raises: StoreUnavailable.
+    """
+    for decision in registry.decisions(kind, _LOOKED_THROUGH):
+        if decision.verdict is Verdict.ROLLED_BACK and decision.before == version:
+            return decision
+    return None

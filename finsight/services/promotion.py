@@ -12,8 +12,10 @@ from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
 from finsight.ports.clock import Clock
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ModelReaders, ModelReference, ModelRegistry
+from finsight.ports.news import ArticleStore
 from finsight.services import forecaster_comparison, sentiment_comparison
 from finsight.services.forecaster_comparison import ForecasterComparison
+from finsight.services.predecessor import sent_away
 from finsight.services.sentiment_comparison import SentimentComparison
 
 MOST_WORDS = 1_000
@@ -27,6 +29,7 @@ class Promotion:
         self,
         registry: ModelRegistry,
         candles: CandleStore,
+        articles: ArticleStore,
         clock: Clock,
         readers: ModelReaders,
         input_candles: int,
@@ -34,7 +37,7 @@ class Promotion:
         """`input_candles` is what serving looks back over."""
         self._registry = registry
         self._clock = clock
-        self._forecasters = ForecasterComparison(candles, clock, readers, input_candles)
+        self._forecasters = ForecasterComparison(candles, articles, clock, readers, input_candles)
         self._sentiment = SentimentComparison(readers)
 
     async def compare(
@@ -65,7 +68,8 @@ class Promotion:
         """Decide whether a version shall serve, write it down, and do it.
 
         It is refused unless it is better than the champion (and a forecaster than naive)
-        by more than luck, or forced with a reason. A refusal is an answer, no error.
+        by more than luck, or forced with a reason. One that was rolled back is refused unless
+        forced. A refusal is an answer, no error.
 
         Raises: as `compare`; InvalidInput also for a name or a reason that is missing.
         """
@@ -79,7 +83,11 @@ class Promotion:
             if not force:
                 raise
             found = f"not compared: {exc}"
-        if compared is not None and compared.is_better:
+        away = await asyncio.to_thread(sent_away, self._registry, kind, version)
+        if away is not None:
+            when = away.decided_at.date().isoformat()
+            found = f"it was rolled back on {when} by {away.by}: {away.reason}. {found}"
+        if compared is not None and compared.is_better and away is None:
             verdict = Verdict.PROMOTED
         else:
             verdict = Verdict.FORCED if force else Verdict.REFUSED

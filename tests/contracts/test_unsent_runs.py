@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from finsight.adapters.models.mlflow_registry import MlflowRegistry
 from finsight.adapters.models.unsent_runs import KeepingRegistry, UnsentRuns
 from finsight.domain.errors import InvalidInput, RunKept, StoreUnavailable
 from finsight.ports.models import ModelReference
-from tests.mlflow_server import MlflowServer, running_mlflow_server
+from tests.mlflow_server import MlflowServer
 
 KIND = "forecaster-1h"
 NOWHERE = "http://127.0.0.1:9"
@@ -159,28 +158,22 @@ list(UnsentRuns(Path({str(tmp_path / "unsent")!r})).send(Stopping(None, Path({st
     assert unsent.waiting() == []
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[MlflowServer]:
-    with running_mlflow_server(tmp_path, str(tmp_path / "artifacts")) as server:
-        yield server
-
-
 @pytest.mark.long
 def test_a_server_that_stops_before_a_training_ends_gets_its_run_later(
-    tmp_path: Path, model: Path, server: MlflowServer
+    tmp_path: Path, model: Path, mlflow_server: MlflowServer
 ) -> None:
-    unsent = UnsentRuns(tmp_path / "unsent")
-    registry = KeepingRegistry(server.url, tmp_path / "mlflow", unsent)
-    first = train(registry, model)
-    server.stop()
+    kind, unsent = "stopped-meanwhile", UnsentRuns(tmp_path / "unsent")
+    registry = KeepingRegistry(mlflow_server.url, tmp_path / "mlflow", unsent)
+    first = train(registry, model, kind)
+    mlflow_server.stop()
     with pytest.raises(RunKept, match="did not answer"):
-        train(registry, model)
+        train(registry, model, kind)
     with pytest.raises(StoreUnavailable):
         list(unsent.send(registry))
-    server.start()
-    assert registry.versions(KIND) == [first]
+    mlflow_server.start()
+    assert registry.versions(kind) == [first]
     [sent] = list(unsent.send(registry))
     assert sent.reference is not None
     assert sent.reference.version == "2"
     assert unsent.waiting() == []
-    assert [one.version for one in registry.versions(KIND)] == ["2", "1"]
+    assert [one.version for one in registry.versions(kind)] == ["2", "1"]

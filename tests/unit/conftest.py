@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from finsight.adapters.models.mlflow_connection import MlflowConnection
+from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.timeframe import Timeframe
+from finsight.settings import Settings
+from finsight.wiring import fit_forecaster
 from tests.builders import BTC_HOURLY, a_tide
 
 
@@ -29,11 +32,10 @@ def mlflow_folder(empty_mlflow: Path, settings: object, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tidal_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a real PatchTST that knows the tide: trained once, it takes seconds."""
-    from finsight.adapters.models.patchtst_training import fit_patchtst
-
     folder = tmp_path_factory.mktemp("tidal") / "model"
+    recipe = ForecasterRecipe(input_size=48, horizon=12, steps=60, check_every=30)
     candles = {BTC_HOURLY.key: a_tide(1100)}
-    model = fit_patchtst(Timeframe.H1, candles, input_size=48, horizon=12, steps=60)
+    model = fit_forecaster(Settings(), Timeframe.H1, candles, recipe)
     model.save(folder)
     (folder.parent / "trained_until").write_text(model.trained_until.isoformat())
     return folder

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
+from finsight.deployments.open_training import open_training
 from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries, Collector, NewsFeed
@@ -29,6 +30,7 @@ from finsight.services.promotion import Promotion
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
+    open_backtest_store,
     open_candle_store,
     open_event_bus,
     open_forecast_store,
@@ -166,6 +168,7 @@ async def running(
 ) -> AsyncIterator[HttpPlatform]:
     """The application over the stores of `settings`, asked without a network."""
     clock, parts = StoppedClock(), StandInParts()
+    training = open_training(settings, clock)
     ports = HttpPorts(
         settings=settings,
         clock=clock,
@@ -180,11 +183,16 @@ async def running(
         promotion=Promotion(
             open_model_registry(settings),
             open_candle_store(settings),
+            open_article_store(settings),
             clock,
             open_model_readers(settings),
             settings.forecasting.input_candles,
         ),
         streams=OpenStreams(most=2),
+        jobs=training.jobs,
+        backtests=open_backtest_store(settings),
+        drift=training.drift,
+        retraining=training.retraining,
     )
     app = build_http_app(ports)
     # The server logs what it answered 500 to; a client sees the answer, and so do tests.

@@ -14,15 +14,22 @@ from finsight.adapters.models.mlflow_registry import MlflowRegistry
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput, ModelUnavailable, NotFound
+from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.labelled_texts import LabelledText
 from finsight.domain.promotion import CHALLENGER, Verdict
 from finsight.domain.sentiment import SentimentLabel, SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ForecastInput, ModelReaders, ModelReference, ModelRegistry
-from finsight.services.promotion import Promotion
+from finsight.ports.news import ArticleStore
+from finsight.services.promotion import Promotion, roll_back
 from finsight.services.sentiment_comparison import text_mark
-from finsight.wiring import open_candle_store, open_model_readers
+from finsight.wiring import (
+    fit_forecaster,
+    open_article_store,
+    open_candle_store,
+    open_model_readers,
+)
 from tests.builders import BTC_HOURLY, ETH_HOURLY, HOUR, a_tide, a_walk
 from tests.builders import TIDE_START as START
 from tests.unit.http_platform import StoppedClock
@@ -87,6 +94,7 @@ class Desk:
 
     registry: ModelRegistry
     candles: CandleStore
+    articles: ArticleStore
     folder: Path
     clock: StoppedClock = field(default_factory=lambda: StoppedClock(START + 1100 * HOUR))
     models: dict[tuple[str, str], object] = field(default_factory=dict)
@@ -100,7 +108,7 @@ class Desk:
             sentiment=lambda one: self.models["sentiment", one.version if one else "none"],  # type: ignore[arg-type,return-value]
             texts_seen=lambda one: self.marks.get(one.version if one else None),
         )
-        return Promotion(self.registry, self.candles, self.clock, readers, 48)
+        return Promotion(self.registry, self.candles, self.articles, self.clock, readers, 48)
 
     def add(self, model: object, kind: str = KIND, **tags: str) -> ModelReference:
         (self.folder / "weights.txt").write_text("weights")
@@ -115,7 +123,12 @@ async def desk(tmp_path, settings, mlflow_folder):
     candles = open_candle_store(settings)
     await candles.upsert(BTC_HOURLY, a_tide(1100))
     (tmp_path / "model").mkdir()
-    return Desk(MlflowRegistry(None, mlflow_folder), candles, tmp_path / "model")
+    return Desk(
+        MlflowRegistry(None, mlflow_folder),
+        candles,
+        open_article_store(settings),
+        tmp_path / "model",
+    )
 
 
 async def test_who_is_better_than_naive_and_champion_serves_and_it_is_written_down(desk):
@@ -157,6 +170,20 @@ async def test_an_equal_one_is_refused_and_the_champion_stays(desk):
     assert "not better than version 1" in decision.reason
     assert "better than naive" in decision.reason
     assert desk.registry.champion(KIND).version == "1"
+
+
+async def test_one_that_was_rolled_back_comes_again_by_force_alone(desk):
+    for noise in (0.02, 0.0):
+        desk.add(DayAgo(noise=noise))
+    for version in ("1", "2"):
+        await desk.promotion.promote(KIND, version, by="ada")
+    roll_back(desk.registry, desk.clock, KIND, by="live watch", reason="off by more than 1")
+    again = await desk.promotion.promote(KIND, "2", by="a schedule")
+    assert again.verdict is Verdict.REFUSED
+    assert again.reason.startswith("it was rolled back on 2024-02-15 by live watch: off by more")
+    assert desk.registry.champion(KIND).version == "1"
+    forced = await desk.promotion.promote(KIND, "2", by="ada", reason="mended", force=True)
+    assert forced.verdict is Verdict.FORCED
 
 
 async def test_one_that_was_good_only_on_what_it_learnt_from_is_refused(desk):
@@ -242,6 +269,26 @@ async def test_without_any_unbroken_stretch_it_says_what_to_do(desk):
     assert "finsight backfill" in decision.reason
 
 
+async def test_a_model_is_given_what_else_was_known(desk):
+    class SeesVolume(DayAgo):
+        def forecast(self, inputs: Sequence[ForecastInput]) -> list[np.ndarray]:
+            for request in inputs:
+                assert request.known is not None
+                # The tide's volume is its close: so it is seen row for row.
+                np.testing.assert_array_equal(request.known["volume"], request.closes)
+                assert set(request.known) == {"volume", "sentiment", "articles"}
+            return super().forecast(inputs)
+
+    model = desk.add(SeesVolume())
+    assert (await desk.promotion.promote(KIND, model.version, by="ada")).verdict is Verdict.PROMOTED
+
+
+async def test_one_that_learnt_from_a_file_has_no_newer_candles(desk):
+    model = desk.add(DayAgo(), kind="forecaster-etth1")
+    with pytest.raises(InvalidInput, match="not trained on stored candles"):
+        await desk.promotion.promote("forecaster-etth1", model.version, by="ada")
+
+
 async def test_an_unknown_version_or_kind_is_not_found(desk):
     desk.add(DayAgo())
     with pytest.raises(NotFound, match="the newest are 1"):
@@ -252,17 +299,14 @@ async def test_an_unknown_version_or_kind_is_not_found(desk):
 
 async def test_a_trained_patchtst_that_does_not_beat_naive_is_refused(desk, settings):
     """On a random walk there is nothing to learn, and a real training finds nothing."""
-    from finsight.adapters.models.patchtst_training import fit_patchtst
-
     walk = a_walk(1100, START, seed=8)
     await desk.candles.upsert(BTC_HOURLY, walk)
-    model = fit_patchtst(
-        Timeframe.H1, {BTC_HOURLY.key: walk}, input_size=48, horizon=HORIZON, steps=20
-    )
+    recipe = ForecasterRecipe(input_size=48, horizon=HORIZON, steps=20, check_every=10)
+    model = fit_forecaster(settings, Timeframe.H1, {BTC_HOURLY.key: walk}, recipe)
     model.save(desk.folder)
     reference = desk.add(None, trained_until=model.trained_until.isoformat())
     readers = open_model_readers(settings)
-    promotion = Promotion(desk.registry, desk.candles, desk.clock, readers, 48)
+    promotion = Promotion(desk.registry, desk.candles, desk.articles, desk.clock, readers, 48)
     decision = await promotion.promote(KIND, reference.version, by="ada")
     assert decision.verdict is Verdict.REFUSED
     assert "naive" in decision.reason

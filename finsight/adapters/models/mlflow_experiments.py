@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finsight.adapters.models.mlflow_connection import (
-    MlflowConnection,
-    mlflow_errors_translated,
-)
+from finsight.adapters.models.mlflow_connection import MlflowConnection, mlflow_errors_translated
 from finsight.adapters.models.mlflow_runs import log_pictures
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
 
