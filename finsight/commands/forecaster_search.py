@@ -25,8 +25,8 @@ from finsight.domain.forecaster_search import (
 from finsight.domain.timeframe import Timeframe
 
 if TYPE_CHECKING:
+    from finsight.training.search_request import SearchResult
     from finsight.training.search_session import Standing
-    from finsight.training.tune_forecaster import SearchResult
 
 _SAY_AGAIN_S = 5.0
 _SHOWN_TRIALS = 16
@@ -80,7 +80,8 @@ def forecaster(
     if timeframe not in list(Timeframe):
         raise InvalidInput(f"'{timeframe}' is not a timeframe; known are {', '.join(Timeframe)}")
     from finsight.settings import Settings
-    from finsight.training.tune_forecaster import SearchRequest, tune_forecaster
+    from finsight.training.search_request import SearchRequest
+    from finsight.training.tune_forecaster import tune_forecaster
 
     request = SearchRequest(
         timeframe=Timeframe(timeframe),

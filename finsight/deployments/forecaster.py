@@ -105,7 +105,7 @@ class Forecaster:
         return by_challenger or await self._forecast_batch(asked)
 
     async def explain(self, request: ForecastInput) -> ForecastExplanation:
-        """As `ports.models.ForecastExplainer`, of the champion or, where it can't, of naive."""
+        """As `ports.explanations.ForecastExplainer`: of the champion, else of naive."""
         champion = self._champion(request.series.timeframe)
         await champion.first_look()
         await asyncio.to_thread(self._naive.forecast, [request])

@@ -18,10 +18,10 @@ from finsight.domain.timeframe import Timeframe
 from finsight.ports.backtests import BacktestStore
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
+from finsight.ports.explanations import ExplainingForecasts
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
 from finsight.ports.models import (
-    ExplainingForecasts,
     ModelRegistry,
     PromotionService,
     SentimentService,

@@ -28,7 +28,8 @@ class TrialState(StrEnum):
 class Reported(BaseModel):
     """The validation loss after so many gradient steps."""
 
-    model_config = ConfigDict(frozen=True)
+    # JSON has no word for a loss that is no number.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     step: int
     loss: float = Field(allow_inf_nan=True)
@@ -74,7 +75,7 @@ class TrialRecord(BaseModel):
     `ended_s` is how long the search had worked when the trial ended.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     number: int = Field(ge=1)
     recipe: ForecasterRecipe

@@ -12,7 +12,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from finsight.domain.candle import Series
-from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis, Role
 from finsight.domain.labelled_texts import LabelledText
 from finsight.domain.model_comparison import ModelComparison
@@ -165,21 +164,6 @@ class ForecastService(Protocol):
         Raises: InvalidInput (a history too short even for naive, a horizon below 1).
         """
         ...
-
-
-class ForecastExplainer(Protocol):
-    """Says which part of its past a shared forecaster leans on."""
-
-    async def explain(self, request: ForecastInput) -> ForecastExplanation:
-        """Explain what the champion, else naive, answers to `request`.
-
-        Raises: InvalidInput (as `ForecastService.forecast`).
-        """
-        ...
-
-
-class ExplainingForecasts(ForecastService, ForecastExplainer, Protocol):
-    """Forecasts, and says why."""
 
 
 REGISTRATION_TAG = "registration"

@@ -21,9 +21,10 @@ from finsight.domain.sentiment import TrendPoint
 from finsight.domain.timeframe import Timeframe, from_ms, to_ms
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
+from finsight.ports.explanations import ForecastExplainer
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastExplainer, ForecastInput, ForecastService, ServedForecast
+from finsight.ports.models import ForecastInput, ForecastService, ServedForecast
 from finsight.ports.news import ArticleStore, KnownSentiment
 from finsight.services.forecast_explanation import dated
 

@@ -24,20 +24,15 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 from ray import tune
 
-from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
-from finsight.domain.forecast_windows import make_examples
-from finsight.domain.forecaster_plan import plan_training, segments
-from finsight.domain.forecaster_recipe import ForecasterRecipe
+from finsight.domain.errors import InvalidInput, ModelUnavailable
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
-from finsight.ports.models import TrainedForecaster
 from finsight.settings import NAMESPACE
 from finsight.training.forecaster_data import TrainingData
 from finsight.training.recipe_searcher import METRIC, TIME, RecipeSearcher, RememberingAsha
 from finsight.training.search_ledger import SearchLedger
-from finsight.wiring import learn_forecaster, standing_loss
+from finsight.training.search_trial import FINISHED, REFUSED, Teach, run_trial
 
 _LOSSES_SURVIVED = 3
-_FINISHED, _REFUSED = "finished", "refused"
 _TUNE_FOLDER = "tune"
 _WAITED_LONG_S = 30.0
 
@@ -55,50 +50,6 @@ class Standing:
 
 Watch = Callable[[Standing], None]
 Tell = Callable[[TrialRecord], None]
-Teach = Callable[
-    [TrainingData, ForecasterRecipe, Callable[[int, float], None], Path], TrainedForecaster
-]
-
-
-def teach(
-    data: TrainingData,
-    recipe: ForecasterRecipe,
-    report: Callable[[int, float], None],
-    state_folder: Path,
-) -> TrainedForecaster:
-    """Train by `recipe`; each check is reported as a step and a loss beside naive's.
-
-    The loss is the validation loss in naive's on the same windows: 1 is as good as naive,
-    and recipes whose windows differ in length can be compared.
-
-    Raises: InvalidInput, StoreUnavailable.
-    """
-    plan = plan_training(data.histories, recipe, str(data.timeframe), data.splits)
-    windows = [make_examples(segment, plan.shape) for segment in segments(data.histories, plan)]
-    naive = standing_loss(plan, windows)
-
-    def checked(step: int, loss: float) -> bool:
-        report(step, loss / naive)
-        return False
-
-    return learn_forecaster(plan, windows, checked=checked, state_folder=state_folder)
-
-
-def run_trial(config: dict[str, Any], data: TrainingData, teach: Teach) -> None:
-    """Train one recipe in a process of Ray's, reporting at every check."""
-    last = {TIME: 0, METRIC: math.nan}
-
-    def report(step: int, loss: float) -> None:
-        last.update({TIME: step, METRIC: loss})
-        tune.report(dict(last))
-
-    try:
-        teach(data, ForecasterRecipe(**config["recipe"]), report, Path(config["state_folder"]))
-    except FinSightError as exc:
-        # Another try would end the same way.
-        tune.report({**last, _REFUSED: str(exc)})
-        return
-    tune.report({**last, _FINISHED: True})
 
 
 class Ending(tune.Stopper):
@@ -183,9 +134,9 @@ class TrialDesk(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         record = self._record(trial).reported(result[TIME], result[METRIC])
-        if result.get(_REFUSED):
-            record = self._ended(record, TrialState.FAILED, result[_REFUSED])
-        elif result.get(_FINISHED) or record.step >= record.recipe.steps:
+        if result.get(REFUSED):
+            record = self._ended(record, TrialState.FAILED, result[REFUSED])
+        elif result.get(FINISHED) or record.step >= record.recipe.steps:
             record = self._finished(record)
         elif not math.isfinite(result[METRIC]):
             record = self._ended(record, TrialState.FAILED, f"it diverged by step {result[TIME]}")

@@ -12,7 +12,7 @@ from finsight.ports.models import ModelReference, TrainedForecaster
 from finsight.settings import Settings
 from finsight.training.forecaster_data import TrainingData
 from finsight.training.search_ledger import SearchLedger
-from finsight.training.search_session import Teach
+from finsight.training.search_trial import Teach
 from finsight.wiring import open_experiment_log, open_model_registry
 
 

@@ -17,8 +17,10 @@ from finsight.domain.interval import Interval
 from finsight.ports.models import TrainedForecaster
 from finsight.settings import ForecastingSettings, Settings
 from finsight.training.forecaster_data import TrainingData
-from finsight.training.search_session import teach
-from finsight.training.tune_forecaster import Lines, SearchRequest, tune_forecaster
+from finsight.training.search_lines import Lines
+from finsight.training.search_request import SearchRequest
+from finsight.training.search_trial import teach
+from finsight.training.tune_forecaster import tune_forecaster
 from finsight.wiring import open_candle_store, open_clock
 from tests.builders import BTC_HOURLY, a_walk
 

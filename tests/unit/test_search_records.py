@@ -110,7 +110,7 @@ def test_a_search_is_begun_once_and_written_by_one_process(tmp_path: Path) -> No
     with pytest.raises(NotFound, match="did you mean winter"):
         SearchLedger.reopen(tmp_path, "wintr")
     (tmp_path / "winter" / "trials" / "0001.json").write_text("{}")
-    with pytest.raises(StoreUnavailable, match=r"0001.json can't be read as TrialRecord"):
+    with pytest.raises(StoreUnavailable, match=r"0001\.json can't be read as TrialRecord"):
         SearchLedger.reopen(tmp_path, "winter")
 
 
