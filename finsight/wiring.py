@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finsight.adapters.events.valkey_server import ValkeyServer
+    from finsight.adapters.models.unsent_runs import UnsentRuns
     from finsight.domain.candle_table import CandleTable
     from finsight.domain.forecast_windows import Examples
     from finsight.domain.forecaster_plan import TrainingPlan
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from finsight.ports.backtests import BacktestStore
     from finsight.ports.clock import Clock
     from finsight.ports.events import EventBus
+    from finsight.ports.experiments import ExperimentLog
     from finsight.ports.forecasts import ForecastStore
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
         Forecaster,
+        ModelReaders,
         ModelReference,
         ModelRegistry,
         SentimentModel,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     )
     from finsight.ports.news import ArticleStore, KnownSentiment, NewsSource
     from finsight.ports.state import StateStore
+    from finsight.ports.training_jobs import TrainingJobStore
 
 
 def open_clock(settings: Settings) -> Clock:
@@ -136,10 +140,31 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
     return SqliteForecastStore(settings.data_dir / "forecasts.sqlite")
 
 
-def open_model_registry(settings: Settings) -> ModelRegistry:
-    from finsight.adapters.models.mlflow_registry import MlflowRegistry
+def open_training_jobs(settings: Settings) -> TrainingJobStore:
+    from finsight.adapters.state.sqlite_training_jobs import SqliteTrainingJobs
 
-    return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
+    return SqliteTrainingJobs(settings.data_dir / "training-jobs.sqlite")
+
+
+def open_model_registry(settings: Settings) -> ModelRegistry:
+    """The registry. A run that it can't take is kept, and `register` raises RunKept."""
+    from finsight.adapters.models.unsent_runs import KeepingRegistry
+
+    place = settings.data_dir / "mlflow"
+    return KeepingRegistry(settings.mlflow_tracking_uri, place, open_unsent_runs(settings))
+
+
+def open_unsent_runs(settings: Settings) -> UnsentRuns:
+    """The runs that wait for the registry, below the data folder."""
+    from finsight.adapters.models.unsent_runs import UnsentRuns
+
+    return UnsentRuns(settings.data_dir / "unsent")
+
+
+def open_experiment_log(settings: Settings) -> ExperimentLog:
+    from finsight.adapters.models.mlflow_experiments import MlflowExperiments
+
+    return MlflowExperiments(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
 
 
 def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:
@@ -159,6 +184,38 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
         threads=sentiment.threads,
         cache_folder=settings.data_dir / "models",
         demanded=demanded,
+    )
+
+
+def export_sentiment_model(folder: Path) -> bool:
+    """Leave in a model's folder what serves it on a CPU: its int8 graph.
+
+    False where only torch can run the model. Raises: ModelUnavailable.
+    """
+    from finsight.adapters.models.onnx_export import export_into
+
+    return export_into(folder)
+
+
+def load_unrounded_sentiment_model(folder: Path, threads: int) -> SentimentModel:
+    """Load a model's folder in full precision, on the CPU. Raises: ModelUnavailable."""
+    from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+
+    return TorchSentimentModel.open(
+        folder, name=folder.name, version="fp32", device="cpu", threads=threads
+    )
+
+
+def read_sentiment_model(settings: Settings, reference: ModelReference) -> SentimentModel:
+    """Load one version of the sentiment model. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.sentiment_loading import read_sentiment_version
+
+    return read_sentiment_version(
+        open_model_registry(settings),
+        reference,
+        device=settings.sentiment.device,
+        threads=settings.sentiment.threads,
+        cache_folder=settings.data_dir / "models",
     )
 
 
@@ -198,10 +255,34 @@ def recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe
     return NeuralForecaster.load(folder, version=reference.version).config.recipe
 
 
+def open_model_readers(settings: Settings) -> ModelReaders:
+    """What reads versions that don't serve, for comparing them with those that do."""
+    from finsight.adapters.models.texts_seen import read_texts_seen
+    from finsight.ports.models import ModelReaders
+
+    def sentiment(reference: ModelReference | None) -> SentimentModel:
+        if reference is None:
+            return load_sentiment_model(settings, settings.sentiment.model or "compact")
+        return read_sentiment_model(settings, reference)
+
+    def texts_seen(reference: ModelReference | None) -> frozenset[str] | None:
+        if reference is None:
+            return None
+        registry = open_model_registry(settings)
+        return read_texts_seen(registry.fetch(reference, settings.data_dir / "models"))
+
+    return ModelReaders(
+        forecaster=lambda reference: read_forecaster(settings, reference),
+        naive=naive_forecaster(),
+        sentiment=sentiment,
+        texts_seen=texts_seen,
+    )
+
+
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
     from finsight.adapters.models.forecast_network import import_neuralforecast
-    from finsight.adapters.models.mlflow_registry import import_mlflow
+    from finsight.adapters.models.mlflow_connection import import_mlflow
 
     import_neuralforecast()
     import_mlflow()
@@ -282,3 +363,10 @@ def fit_forecaster(
         checked=checked,
         state_folder=state_folder,
     )
+
+
+def standing_loss(plan: TrainingPlan, windows: Sequence[Examples]) -> float:
+    """Return what naive's validation loss is on these windows. Raises: InvalidInput."""
+    from finsight.adapters.models.standing_loss import standing_loss as loss
+
+    return loss(plan, windows)

@@ -8,6 +8,8 @@ from finsight.commands import (
     ask,
     backtesting,
     collecting,
+    jobs,
+    models,
     operating,
     settings_reference,
     starting,
@@ -23,5 +25,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (starting, operating, collecting, ask, backtesting, training, settings_reference):
+_GROUPS = (
+    starting,
+    operating,
+    collecting,
+    ask,
+    backtesting,
+    training,
+    models,
+    jobs,
+    settings_reference,
+)
+for group in _GROUPS:
     group.register(app)

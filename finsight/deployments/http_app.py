@@ -14,13 +14,16 @@ from finsight.deployments.http_errors import PROBLEM_RESPONSES, add_error_handle
 from finsight.deployments.http_ports import HttpPorts
 from finsight.deployments.routes import (
     backfills,
+    backtests,
     collectors,
     market,
+    models,
     news,
     operations,
     predictions,
     sentiment,
     stream,
+    training,
 )
 
 TAGS = [
@@ -28,11 +31,17 @@ TAGS = [
     {"name": "news", "description": "Articles and where they came from."},
     {"name": "sentiment", "description": "What texts and news say of prices."},
     {"name": "predictions", "description": "Forecasts beside the naive one, and their record."},
+    {"name": "models", "description": "Versions, who of them serves, and who decided so."},
+    {
+        "name": "backtests",
+        "description": "Strategies over stored candles, and how lucky they were.",
+    },
     {"name": "collectors", "description": "What is collected, and whether it runs."},
     {"name": "stream", "description": "Everything that happens, as it happens."},
+    {"name": "training", "description": "Training jobs, drift, and what is trained again."},
     {"name": "operations", "description": "Health, readiness, dead letters."},
 ]
-# In the order of the tags above. What comes later (models, training, backtests) joins here;
+# In the order of the tags above. What comes later joins here;
 # keys and limits become `dependencies` of the router that holds them all.
 V1_ROUTERS = (
     market.router,
@@ -40,8 +49,11 @@ V1_ROUTERS = (
     news.router,
     sentiment.router,
     predictions.router,
+    models.router,
+    backtests.router,
     collectors.router,
     stream.router,
+    training.router,
     operations.router,
 )
 

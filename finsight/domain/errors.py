@@ -8,6 +8,7 @@
     |   `-- SourceBusy       an upstream asked us to slow down                  HTTP 503
     |-- SourceRefused        an upstream said no; trying again won't help       HTTP 502
     |-- StoreUnavailable     our own storage is down; try again later           HTTP 503
+    |   `-- RunKept          a trained model waits here to be registered        HTTP 503
     |-- ModelUnavailable     no model can answer now; try again later           HTTP 503
     `-- Misconfigured        a setting is wrong; mend it and start again        HTTP 500
 
@@ -58,6 +59,10 @@ class SourceRefused(FinSightError):
 
 class StoreUnavailable(FinSightError):
     """Our own storage did not answer; nothing was stored."""
+
+
+class RunKept(StoreUnavailable):
+    """The model registry took no run; it is kept on this machine and can be sent later."""
 
 
 class ModelUnavailable(FinSightError):

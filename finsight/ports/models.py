@@ -12,7 +12,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from finsight.domain.candle import Series
-from finsight.domain.forecast import Basis
+from finsight.domain.explanation import ForecastExplanation
+from finsight.domain.forecast import Basis, Role
+from finsight.domain.labelled_texts import LabelledText
+from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import PromotionDecision
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -150,6 +153,7 @@ class ServedForecast:
     model_version: str
     basis: Basis
     reason: str
+    role: Role = Role.CHAMPION
 
 
 class ForecastService(Protocol):
@@ -161,6 +165,25 @@ class ForecastService(Protocol):
         Raises: InvalidInput (a history too short even for naive, a horizon below 1).
         """
         ...
+
+
+class ForecastExplainer(Protocol):
+    """Says which part of its past a shared forecaster leans on."""
+
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        """Explain what the champion, else naive, answers to `request`.
+
+        Raises: InvalidInput (as `ForecastService.forecast`).
+        """
+        ...
+
+
+class ExplainingForecasts(ForecastService, ForecastExplainer, Protocol):
+    """Forecasts, and says why."""
+
+
+REGISTRATION_TAG = "registration"
+"""The tag that names one registration, however often it is tried."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +222,11 @@ class ModelRegistry(Protocol):
         """Store the files in `folder` as the next version of `kind`, with the run that made it.
 
         `history` holds metrics step by step, the first at step 1; `pictures` are PNG files
-        by name. The tag `data_fingerprint` says what was learnt from.
+        by name. The tag `data_fingerprint` says what was learnt from. The code's version,
+        the environment and, where the kind has one, the signature are added.
+
+        With a tag `REGISTRATION_TAG` the same registration may be tried again: it makes one
+        version, however often and wherever an earlier try was broken off.
         """
         ...
 
@@ -231,6 +258,60 @@ class ModelRegistry(Protocol):
         """Return all versions, newest first; of every kind when None."""
         ...
 
+    def params(self, reference: ModelReference) -> Mapping[str, str]:
+        """Return the parameters of the run that made the version. Raises: NotFound."""
+        ...
+
     def fetch(self, reference: ModelReference, folder: Path) -> Path:
         """Bring the version's files to disk under `folder`; return where they are."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelReaders:
+    """How versions are read that are not served yet. All block.
+
+    Attributes:
+        forecaster: reads a version of a forecaster.
+        naive: the forecaster that every other one must beat.
+        sentiment: reads a version of a sentiment model; for None the one that answers where
+            the registry has no champion.
+        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
+            keeps no list.
+
+    They raise ModelUnavailable and StoreUnavailable.
+    """
+
+    forecaster: Callable[[ModelReference], Forecaster]
+    naive: Forecaster
+    sentiment: Callable[[ModelReference | None], SentimentModel]
+    texts_seen: Callable[[ModelReference | None], frozenset[str] | None]
+
+
+class PromotionService(Protocol):
+    """Compares versions and decides who serves, wherever that is computed."""
+
+    async def compare(
+        self, kind: str, version: str, texts: Sequence[LabelledText] | None = None
+    ) -> ModelComparison:
+        """Hold a version against the champion of its kind, on data new to both.
+
+        Raises:
+            InvalidInput: it is the champion itself, or what new data is can't be known.
+            NotFound: there is no such version.
+            ModelUnavailable, StoreUnavailable: try again later.
+        """
+        ...
+
+    async def promote(
+        self,
+        kind: str,
+        version: str,
+        *,
+        by: str,
+        reason: str = "",
+        force: bool = False,
+        texts: Sequence[LabelledText] | None = None,
+    ) -> PromotionDecision:
+        """Decide whether a version shall serve, write it down, and do it. Raises: as `compare`."""
         ...

@@ -116,7 +116,8 @@ def _cluster_of_the_job() -> Iterator[None]:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as exc:
         raise FinSightError(f"the Ray cluster at {address} can't be joined: {exc}") from exc
-    print(f"spread over {int(ray.cluster_resources().get('CPU', 0))} CPUs of Ray", flush=True)
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    print(f"spread over {int(available.get('CPU', 0))} CPUs of Ray", flush=True)
     try:
         yield
     finally:

@@ -1,5 +1,9 @@
 """What a forecaster learns from and sees: nothing later than it should, nothing over a gap."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +235,39 @@ def test_too_little_history_says_how_much_there_is() -> None:
         fit(a_walk(60))
     with pytest.raises(InvalidInput, match="no 1h candles"):
         fit_neural({}, SMALL, "1h")
+
+
+_FIT = """
+import sys
+from pathlib import Path
+from tests.unit.test_forecaster_training import SMALL, a_walk, fit
+recipe = SMALL.model_copy(update={"steps": 3000, "check_every": 100})
+model = fit(a_walk(400), recipe, state_folder=Path(sys.argv[1]) if len(sys.argv) > 2 else None)
+model.save(Path(sys.argv[-1]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)  # Three processes import torch.
+def test_a_training_killed_with_kill_9_ends_with_the_same_weights(tmp_path: Path) -> None:
+    state = tmp_path / "state" / "training.pt"
+
+    def start(*folders: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", _FIT, *map(str, folders)])
+
+    assert start(tmp_path / "undisturbed").wait() == 0
+    first = start(state.parent, tmp_path / "resumed")
+    until = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    assert not (tmp_path / "resumed").exists()
+    before = torch.load(state, weights_only=True)["step"]
+    assert 100 <= before < 3000
+    assert start(state.parent, tmp_path / "resumed").wait() == 0
+    one, other = (
+        torch.load(tmp_path / name / "weights.pt", weights_only=True)
+        for name in ("undisturbed", "resumed")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -13,6 +12,7 @@ from finsight.deployments.http_ports import HttpPorts, Ports
 from finsight.domain.accuracy import AccuracyRecord, ForecastError
 from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Candle, Series
 from finsight.domain.errors import InvalidInput, StoreUnavailable
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Forecast
 from finsight.domain.sentiment import TrendPoint
 from finsight.domain.timeframe import AskedMoment, Timeframe
@@ -49,6 +49,9 @@ class ForecastBody(BaseModel):
     horizon: int | None = Field(
         default=None, ge=1, le=MAX_HORIZON, description="candles ahead; the settings' when left out"
     )
+    explain: bool = Field(
+        default=False, description="also say which part of its past the forecast leans on"
+    )
 
 
 class ForecastMadeAnswer(BaseModel):
@@ -58,6 +61,10 @@ class ForecastMadeAnswer(BaseModel):
     notes: list[str] = Field(description="what a reader must know: data that is old or missing")
     candles: list[Candle] = Field(description="the newest candles it was made from, oldest first")
     sentiment: list[TrendPoint] = Field(description="the trend of the base currency's news")
+    explanation: ForecastExplanation | None = Field(
+        description="what each stretch of the model's window did to the median at the horizon; "
+        "null unless `explain` asked for it"
+    )
 
 
 class ForecastAndOutcome(BaseModel):
@@ -69,21 +76,6 @@ class ForecastAndOutcome(BaseModel):
 
 class ForecastList(BaseModel):
     predictions: list[ForecastAndOutcome]
-
-
-class ModelAnswer(BaseModel):
-    """A version of a model; the champion of its kind is the one that answers."""
-
-    kind: str = Field(examples=["forecaster-1h", "sentiment"])
-    version: str
-    champion: bool
-    created_at: datetime
-    metrics: dict[str, float]
-    tags: dict[str, str]
-
-
-class ModelList(BaseModel):
-    models: list[ModelAnswer]
 
 
 class AccuracyAnswer(BaseModel):
@@ -114,12 +106,17 @@ async def make_forecast(ports: Ports, body: ForecastBody) -> ForecastMadeAnswer:
         input_candles=settings.input_candles,
     )
     series = Series(exchange=body.exchange, symbol=body.symbol, timeframe=body.timeframe)
-    answer = await forecasting.forecast(series, body.horizon or settings.horizon)
+    answer = await forecasting.forecast(
+        series,
+        body.horizon or settings.horizon,
+        explainer=ports.forecaster if body.explain else None,
+    )
     return ForecastMadeAnswer(
         forecast=answer.forecast,
         notes=list(answer.notes),
         candles=list(answer.candles.tail(SHOWN_CANDLES)),
         sentiment=list(answer.trend),
+        explanation=answer.explanation,
     )
 
 
@@ -135,17 +132,6 @@ async def list_forecasts(
     series = _series_or_all(exchange, symbol, timeframe)
     recent = await ports.forecasts.recent(series, limit)
     return ForecastList(predictions=[_with_outcome(scored) for scored in recent])
-
-
-@router.get("/models")
-async def list_models(
-    ports: Ports,
-    kind: Annotated[
-        str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,50}$", examples=["forecaster-1h"])
-    ] = None,
-) -> ModelList:
-    """The registry's models, newest first, and which of them answer."""
-    return ModelList(models=await asyncio.to_thread(_models, ports, kind))
 
 
 @router.get("/accuracy")
@@ -195,21 +181,3 @@ def _series_or_all(
 
 def _with_outcome(scored: ScoredForecast) -> ForecastAndOutcome:
     return ForecastAndOutcome(forecast=scored.forecast, outcome=scored.error)
-
-
-def _models(ports: HttpPorts, kind: str | None) -> list[ModelAnswer]:
-    registry = ports.registry.get()
-    versions = registry.versions(kind)
-    champions = {name: registry.champion(name) for name in {v.kind for v in versions}}
-    return [
-        ModelAnswer(
-            kind=version.kind,
-            version=version.version,
-            champion=(best := champions[version.kind]) is not None
-            and best.version == version.version,
-            created_at=version.created_at,
-            metrics=dict(version.metrics),
-            tags=dict(version.tags),
-        )
-        for version in versions
-    ]
