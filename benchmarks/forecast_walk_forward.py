@@ -1,6 +1,6 @@
 """PatchTST beside naive on real hourly candles, walked forward over a year.
 
-`python -m benchmarks.forecast_walk_forward [--until 2026-05-16] [--days 365] [--every 6]
+`python -m benchmarks.forecast_walk_forward [--until 2026-05-16] [--days 365] [--every 30]
 [--refit-every 2190] [--coins BTC ETH …] [--pictures FOLDER] [--ray]`
 
 The model is trained anew every so many candles (2,190 is a quarter of a year) on what had
@@ -43,7 +43,7 @@ def main() -> None:
     options.add_argument("--coins", nargs="+", default=COINS)
     options.add_argument("--until", type=datetime.fromisoformat, default=datetime(2026, 5, 16))  # noqa: DTZ001
     options.add_argument("--days", type=int, default=365)
-    options.add_argument("--every", type=int, default=6)
+    options.add_argument("--every", type=int, default=30)
     options.add_argument("--refit-every", type=int, default=2190)
     options.add_argument("--out", type=Path)
     options.add_argument("--pictures", type=Path)

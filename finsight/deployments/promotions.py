@@ -26,7 +26,7 @@ TIMEOUT_S = 300.0
 
 
 class RemotePromotion:
-    """Implements `ports.models.PromotionService` by Ray tasks, one at a time.
+    """Implements `ports.promotions.PromotionService` by Ray tasks, one at a time.
 
     A comparison loads two models and computes for up to a minute: in the gateway's own
     process every other request would wait.

@@ -13,8 +13,6 @@ import numpy as np
 
 from finsight.domain.candle import Series
 from finsight.domain.forecast import Basis, Role
-from finsight.domain.labelled_texts import LabelledText
-from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import PromotionDecision
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -270,32 +268,3 @@ class ModelReaders:
     naive: Forecaster
     sentiment: Callable[[ModelReference | None], SentimentModel]
     texts_seen: Callable[[ModelReference | None], frozenset[str] | None]
-
-
-class PromotionService(Protocol):
-    """Compares versions and decides who serves, wherever that is computed."""
-
-    async def compare(
-        self, kind: str, version: str, texts: Sequence[LabelledText] | None = None
-    ) -> ModelComparison:
-        """Hold a version against the champion of its kind, on data new to both.
-
-        Raises:
-            InvalidInput: it is the champion itself, or what new data is can't be known.
-            NotFound: there is no such version.
-            ModelUnavailable, StoreUnavailable: try again later.
-        """
-        ...
-
-    async def promote(
-        self,
-        kind: str,
-        version: str,
-        *,
-        by: str,
-        reason: str = "",
-        force: bool = False,
-        texts: Sequence[LabelledText] | None = None,
-    ) -> PromotionDecision:
-        """Decide whether a version shall serve, write it down, and do it. Raises: as `compare`."""
-        ...
