@@ -36,6 +36,7 @@ class Promotion:
         """`input_candles` is what serving looks back over."""
         self._registry = registry
         self._clock = clock
+        self._readers = readers
         self._forecasters = ForecasterComparison(candles, articles, clock, readers, input_candles)
         self._sentiment = SentimentComparison(readers)
 
@@ -80,6 +81,8 @@ class Promotion:
         except InvalidInput as exc:
             if not force:
                 raise
+            # Whatever it is worth, it must be able to answer.
+            await asyncio.to_thread(self._read, challenger)
             found = f"not compared: {exc}"
         if compared is not None and compared.is_better:
             verdict = Verdict.PROMOTED
@@ -97,6 +100,13 @@ class Promotion:
         )
         await asyncio.to_thread(carry_out, self._registry, decision)
         return decision
+
+    def _read(self, reference: ModelReference) -> None:
+        """Raises: ModelUnavailable, StoreUnavailable."""
+        if reference.kind == sentiment_comparison.KIND:
+            self._readers.sentiment(reference)
+        else:
+            self._readers.forecaster(reference)
 
     def _both(self, kind: str, version: str) -> tuple[ModelReference, ModelReference | None]:
         challenger = version_of(self._registry, kind, version)
