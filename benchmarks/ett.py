@@ -88,7 +88,8 @@ def main() -> None:
         "validation loss by check:", *(f"{loss:.4f}" for loss in model.history["validation_loss"])
     )
     print(
-        f"best at step {metrics['best_step']:.0f} of {metrics['steps_taken']:.0f}; "
+        f"best at step {metrics['best_step']:.0f} of {metrics['steps_taken']:.0f}, validation MSE "
+        f"{metrics['validation_mse']:.4f}; "
         f"{metrics['held_out_windows']:,.0f} test windows"
     )
     print("who | MSE | MAE")

@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from finsight.domain.collector import CollectedSeries, NewsFeed
 from finsight.domain.errors import Misconfigured
+from finsight.domain.retraining import RetrainingRule
 
 NAMESPACE = "finsight"
 """The Ray namespace of every named actor."""
@@ -101,11 +102,38 @@ class ModelsSettings(_Block):
         description="let a new champion's predecessor forecast on as its shadow, and serve again "
         "where it is clearly the better one",
     )
-    watch_origins: int = Field(
-        default=0,
-        ge=0,
-        description="candles between two looks at a new champion's record, of four; 0: twice the "
-        "forecasts' horizon, at least 30",
+    watch_horizons: int = Field(
+        default=8,
+        ge=8,
+        description="whole forecasts, one after the other, between two looks at a new champion's "
+        "record; it is looked at four times",
+    )
+
+
+class TrainingSettings(_Block):
+    """Training jobs."""
+
+    max_running: int = Field(
+        default=1, ge=1, le=64, description="jobs that run at the same time; others wait"
+    )
+    cpus_within_s: float = Field(
+        default=900.0,
+        gt=0,
+        description="a job that finds no free CPUs for so long fails, and says so",
+    )
+
+
+class DriftSettings(_Block):
+    """How what models see and how wrong they are is held against what was."""
+
+    window_candles: int = Field(
+        default=720, ge=100, description="newest candles held against those that were learnt from"
+    )
+    window_days: float = Field(
+        default=7.0, gt=0, description="newest days of articles held against those before"
+    )
+    look_every_s: float = Field(
+        default=900.0, ge=1, description="how often drift is measured for the metrics and the rules"
     )
 
 
@@ -155,6 +183,11 @@ class Settings(BaseSettings):
     sentiment: SentimentSettings = Field(default_factory=SentimentSettings)
     forecasting: ForecastingSettings = Field(default_factory=ForecastingSettings)
     models: ModelsSettings = Field(default_factory=ModelsSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
+    retraining: tuple[RetrainingRule, ...] = Field(
+        default=(), description="models that are trained again by themselves, and when"
+    )
 
     @field_validator("data_dir")
     @classmethod
@@ -167,6 +200,13 @@ class Settings(BaseSettings):
         names = [feed.name for feed in self.feeds]
         if len(set(names)) < len(names):
             raise ValueError(f"two feeds have the same name: {', '.join(sorted(names))}")
+        return self
+
+    @model_validator(mode="after")
+    def _rule_names_differ(self) -> Settings:
+        names = [rule.name for rule in self.retraining]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two rules of retraining have the same name: {sorted(names)}")
         return self
 
     @classmethod
@@ -200,6 +240,11 @@ class Settings(BaseSettings):
                 for error in exc.errors()
             ]
             raise Misconfigured("wrong settings: " + "; ".join(lines)) from exc
+
+    @property
+    def training_files(self) -> Path:
+        """Where files lie that jobs may name."""
+        return self.data_dir / "training-data"
 
     @property
     def valkey_address_file(self) -> Path:

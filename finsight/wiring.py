@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from finsight.ports.backtests import BacktestStore
     from finsight.ports.clock import Clock
     from finsight.ports.events import EventBus
+    from finsight.ports.experiments import ExperimentLog
     from finsight.ports.forecasts import ForecastStore
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from finsight.ports.news import ArticleStore, KnownSentiment, NewsSource
     from finsight.ports.state import StateStore
+    from finsight.ports.training_jobs import TrainingJobStore
 
 
 def open_clock(settings: Settings) -> Clock:
@@ -138,6 +140,12 @@ def open_forecast_store(settings: Settings) -> ForecastStore:
     return SqliteForecastStore(settings.data_dir / "forecasts.sqlite")
 
 
+def open_training_jobs(settings: Settings) -> TrainingJobStore:
+    from finsight.adapters.state.sqlite_training_jobs import SqliteTrainingJobs
+
+    return SqliteTrainingJobs(settings.data_dir / "training-jobs.sqlite")
+
+
 def open_model_registry(settings: Settings) -> ModelRegistry:
     """The registry. A run that it can't take is kept, and `register` raises RunKept."""
     from finsight.adapters.models.unsent_runs import KeepingRegistry
@@ -151,6 +159,12 @@ def open_unsent_runs(settings: Settings) -> UnsentRuns:
     from finsight.adapters.models.unsent_runs import UnsentRuns
 
     return UnsentRuns(settings.data_dir / "unsent")
+
+
+def open_experiment_log(settings: Settings) -> ExperimentLog:
+    from finsight.adapters.models.mlflow_experiments import MlflowExperiments
+
+    return MlflowExperiments(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
 
 
 def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:
@@ -170,6 +184,25 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
         threads=sentiment.threads,
         cache_folder=settings.data_dir / "models",
         demanded=demanded,
+    )
+
+
+def export_sentiment_model(folder: Path) -> bool:
+    """Leave in a model's folder what serves it on a CPU: its int8 graph.
+
+    False where only torch can run the model. Raises: ModelUnavailable.
+    """
+    from finsight.adapters.models.onnx_export import export_into
+
+    return export_into(folder)
+
+
+def load_unrounded_sentiment_model(folder: Path, threads: int) -> SentimentModel:
+    """Load a model's folder in full precision, on the CPU. Raises: ModelUnavailable."""
+    from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+
+    return TorchSentimentModel.open(
+        folder, name=folder.name, version="fp32", device="cpu", threads=threads
     )
 
 
@@ -204,7 +237,22 @@ def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster
     from finsight.adapters.models.neural_forecaster import NeuralForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return NeuralForecaster.load(folder, version=reference.version)
+    return calibrated(NeuralForecaster.load(folder, version=reference.version))
+
+
+def calibrated(model: Forecaster) -> Forecaster:
+    """The same forecaster with intervals as wide as its past errors: what serves."""
+    from finsight.adapters.models.conformal_forecaster import ConformalForecaster
+
+    return ConformalForecaster(model)
+
+
+def recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe:
+    """How a version was trained. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
+    return NeuralForecaster.load(folder, version=reference.version).config.recipe
 
 
 def open_model_readers(settings: Settings) -> ModelReaders:
@@ -315,3 +363,10 @@ def fit_forecaster(
         checked=checked,
         state_folder=state_folder,
     )
+
+
+def standing_loss(plan: TrainingPlan, windows: Sequence[Examples]) -> float:
+    """Return what naive's validation loss is on these windows. Raises: InvalidInput."""
+    from finsight.adapters.models.standing_loss import standing_loss as loss
+
+    return loss(plan, windows)

@@ -20,7 +20,14 @@ _log = logging.getLogger(__name__)
 _ANSWER_WITHIN_S = 10.0
 _MAKE_WITHIN_S = 30.0
 _LONGEST_PAUSE_S = 30.0
-OURS = ("embedded-valkey", "candles:", "news", "sentiment-worker:", "forecast-worker")
+OURS = (
+    "embedded-valkey",
+    "candles:",
+    "news",
+    "sentiment-worker:",
+    "forecast-worker",
+    "retraining-watch",
+)
 """How the names of the actors kept begin."""
 
 _FAILED_AFTER = 4
@@ -119,7 +126,10 @@ class KeptActor:
         _log.warning("%s %s", self.name, self._problem)
 
     def _make(self) -> Any:
-        actor = ray.remote(self._actor_class()).options(
+        actor_class = self._actor_class()
+        own_node = ray.get_runtime_context().get_node_id()
+        node = _head_node() if getattr(actor_class, "ON_HEAD", False) else None
+        actor = ray.remote(actor_class).options(
             name=self.name,
             namespace=NAMESPACE,
             lifetime="detached",
@@ -128,15 +138,19 @@ class KeptActor:
             num_cpus=0,
             # The embedded stores are files, and the embedded server listens on loopback:
             # without other stores all actors must be where the supervisor is.
-            scheduling_strategy=NodeAffinitySchedulingStrategy(
-                ray.get_runtime_context().get_node_id(), soft=True
-            ),
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node or own_node, soft=True),
         )
         try:
             return actor.remote(*self._args)
         except ValueError:
             # The look-up and the creation race when another has just made it (ray#48856).
             return ray.get_actor(self.name, namespace=NAMESPACE)
+
+
+def _head_node() -> str | None:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    heads = [node for node in nodes if "node:__internal_head__" in node["Resources"]]
+    return str(heads[0]["NodeID"]) if heads else None
 
 
 def names_there() -> list[str]:

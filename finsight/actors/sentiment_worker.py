@@ -9,6 +9,7 @@ from datetime import datetime
 
 from finsight import wiring
 from finsight.actors.served_sentiment import ServedSentiment
+from finsight.actors.shadow_scores import ShadowScores
 from finsight.domain.errors import FinSightError
 from finsight.domain.health import PartHealth, PartState
 from finsight.ports.events import Delivery, EventBus
@@ -38,6 +39,7 @@ class SentimentWorker:
         self._name = f"sentiment-worker:{number}"
         self._clock = wiring.open_clock(settings)
         self._model = ServedSentiment()
+        self._shadows = ShadowScores(settings)
         self._task: asyncio.Task[None] | None = None
         self._connected = False
         self._trouble: str | None = None
@@ -116,3 +118,4 @@ class SentimentWorker:
     def _note(self, done: Scoring) -> None:
         if done.scored:
             self._newest_at = self._clock.now()
+            self._shadows.offer(done.scored)

@@ -16,9 +16,15 @@ from finsight.settings import APP_NAME
 
 
 class ServedForecasts:
-    """Implements `ports.models.ForecastService` over the deployment's handle."""
+    """Implements `ports.models.ForecastService` over the deployment's handle.
 
-    def __init__(self, app_name: str = APP_NAME, timeout_s: float = 60.0) -> None:
+    With `champion_only` the challenger never answers, whatever its share is.
+    """
+
+    def __init__(
+        self, app_name: str = APP_NAME, timeout_s: float = 60.0, champion_only: bool = False
+    ) -> None:
+        self._champion_only = champion_only
         self._app_name = app_name
         self._timeout_s = timeout_s
         self._handle: Any = None
@@ -33,7 +39,9 @@ class ServedForecasts:
                 )
             # A handle waits for a replica that isn't there yet for as long as it takes.
             async with asyncio.timeout(self._timeout_s):
-                answer: ServedForecast = await self._handle.forecast.remote(request)
+                answer: ServedForecast = await self._handle.forecast.remote(
+                    request, self._champion_only
+                )
         except RayTaskError as exc:
             if isinstance(exc.cause, FinSightError):
                 raise exc.cause from exc

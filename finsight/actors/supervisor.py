@@ -28,6 +28,7 @@ _CANDLES = "candle_collector:CandleCollector"
 _NEWS = "news_collector:NewsCollector"
 _SENTIMENT = "sentiment_worker:SentimentWorker"
 _FORECASTS = "forecast_worker:ForecastWorker"
+_RETRAINING = "retraining_watch:RetrainingWatch"
 
 
 class Supervisor:
@@ -140,6 +141,7 @@ class Supervisor:
         for number in range(self._settings.sentiment.workers):
             self._tend(f"sentiment-worker:{number}", _SENTIMENT, (number,))
         self._tend("forecast-worker", _FORECASTS, ())
+        self._tend("retraining-watch", _RETRAINING, ())
         for name in list(self._actors):
             if name.startswith("candles:") and name.partition(":")[2] not in series:
                 self._end(name)

@@ -8,6 +8,7 @@ from finsight.commands import (
     ask,
     backtesting,
     collecting,
+    jobs,
     models,
     operating,
     settings_reference,
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (
+_GROUPS = (
     starting,
     operating,
     collecting,
@@ -32,6 +33,8 @@ for group in (
     backtesting,
     training,
     models,
+    jobs,
     settings_reference,
-):
+)
+for group in _GROUPS:
     group.register(app)

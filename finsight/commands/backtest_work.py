@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +23,9 @@ from finsight.domain.errors import FinSightError
 from finsight.domain.known_values import KnownValues
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store, open_clock
+
+if TYPE_CHECKING:
+    from finsight.backtesting.blocks import Progress as Done
 
 
 def carry_out_and_keep(
@@ -62,10 +66,10 @@ def carried_out(
     resume: bool = False,
     known: Mapping[str, KnownValues] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
-    """Do what was asked for, and tell on the way how far it is. Raises: InvalidInput."""
-    from finsight.backtesting.blocks import Progress as Done
-    from finsight.backtesting.requested import carry_out
+    """Do what was asked for, with a bar on the way that says how far it is.
 
+    Raises: InvalidInput.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -80,7 +84,22 @@ def carried_out(
             rate = f"{done.done:,} of {done.total:,} sets, {done.sets_per_s:,.0f}/s{left}"
             bar.update(task, total=done.total, completed=done.done, rate=rate)
 
-        outcome = carry_out(request, candles, tell, parts, resume, known)
+        return told(settings, request, candles, tell, parts, resume, known)
+
+
+def told(
+    settings: Settings,
+    request: BacktestRequest,
+    candles: CandleTable,
+    tell: Callable[[Done], None],
+    parts: Path | None = None,
+    resume: bool = False,
+    known: Mapping[str, KnownValues] | None = None,
+) -> tuple[BacktestRecord, dict[str, pa.Table]]:
+    """Do what was asked for; `tell` hears how far it is. Raises: InvalidInput."""
+    from finsight.backtesting.requested import carry_out
+
+    outcome = carry_out(request, candles, tell, parts, resume, known)
     record = BacktestRecord(
         id=f"bt-{uuid.uuid4().hex[:8]}",
         made_at=open_clock(settings).now(),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema
 
 START_LIMIT_S = 180.0
+_STOP_JOBS_WITHIN_S = 12.0
 
 Config = Annotated[
     Path | None,
@@ -130,7 +131,22 @@ def running_platform(
             ray.shutdown()
         else:
             with no_process_left():
+                _stop_jobs()
                 ray.shutdown()
+
+
+def _stop_jobs() -> None:
+    """Stop the jobs under way, so that each is written down as stopped and not as lost."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    try:
+        watch = ray.get_actor("retraining-watch", namespace=NAMESPACE)
+        ray.get(watch.stop.remote(), timeout=_STOP_JOBS_WITHIN_S)
+    except (ValueError, RayError, GetTimeoutError, FinSightError):
+        # It is not there, or can't: what runs is killed with everything else, and the
+        # next start finds it lost.
+        return
 
 
 def _deploy(schema: ServeDeploySchema) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import time, timedelta
 from enum import Enum
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -113,6 +114,8 @@ def _kind(kind: Any) -> str:
     if origin is Literal:
         return " | ".join(str(value) for value in inner)
     if origin in (Union, types.UnionType):
+        if all(isinstance(part, type) and issubclass(part, BaseModel) for part in inner):
+            return "table"
         return " or ".join(_kind(part) for part in inner if part is not type(None))
     if origin is tuple:
         return "list"
@@ -123,6 +126,7 @@ def _kind(kind: Any) -> str:
     if getattr(kind, "__name__", "") == "AwareDatetime":
         return "time"
     names = {SecretStr: "secret", str: "text", float: "number", int: "whole number", bool: "yes/no"}
+    names |= {timedelta: "span of time", time: "time of day"}
     if isinstance(kind, type) and issubclass(kind, PurePath):
         return "path"
     return names.get(kind, getattr(kind, "__name__", str(kind)))
@@ -134,4 +138,6 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if default is None or default is PydanticUndefined or default in ((), {}):
         return ""
+    if isinstance(default, timedelta):
+        return f"{default / timedelta(days=1):g}d"
     return str(default.value if isinstance(default, Enum) else default)

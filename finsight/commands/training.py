@@ -5,21 +5,33 @@ from __future__ import annotations
 import typer
 
 train = typer.Typer(help="Train models.", no_args_is_help=True)
+tune = typer.Typer(help="Search the best way to train a model.", no_args_is_help=True)
 evaluate = typer.Typer(help="Judge models on data they were not trained on.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add these groups to `app`, with the commands of each model."""
     # They name the groups above, so these must be there first.
-    from finsight.commands import forecaster_training, sentiment_training  # noqa: F401
+    from finsight.commands import (  # noqa: F401
+        forecaster_judging,
+        forecaster_search,
+        forecaster_training,
+        sentiment_training,
+    )
 
     app.add_typer(train, name="train")
+    app.add_typer(tune, name="tune")
     app.add_typer(evaluate, name="evaluate")
 
 
 @train.callback()
 def _train_group() -> None:
     """Train models: forecasters on what is stored, sentiment on labelled texts."""
+
+
+@tune.callback()
+def _tune_group() -> None:
+    """Search the best way to train a model."""
 
 
 @evaluate.callback()

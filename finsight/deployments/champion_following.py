@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Generic, TypeVar
 
@@ -14,6 +15,7 @@ from ray.util.metrics import Counter, Gauge
 from finsight.domain.errors import StoreUnavailable
 from finsight.domain.promotion import CHAMPION
 from finsight.ports.models import ModelReference, ModelRegistry
+from finsight.services.predecessor import predecessor
 
 POLL_S = 3.0
 _FIRST_PAUSE_S = 3.0
@@ -21,6 +23,18 @@ _LONGEST_PAUSE_S = 120.0
 _log = logging.getLogger(__name__)
 
 M = TypeVar("M")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a replica answers with, and what is wrong with the version that it should."""
+
+    what: str
+    model: str
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.trouble})" if self.trouble else self.model
 
 
 class AliasFollowing(Generic[M]):
@@ -31,7 +45,8 @@ class AliasFollowing(Generic[M]):
     goes on with the one it took. Nothing but the alias itself takes away a model that
     serves: not a registry that is down, and not a version that can't be read. That one is
     told of once in the log, stands in `trouble` until it is mended, and is tried again
-    after ever longer pauses.
+    after ever longer pauses. Where nothing serves yet, after a restart, the one that the
+    decisions name as its predecessor stands in for it.
     """
 
     def __init__(
@@ -59,6 +74,13 @@ class AliasFollowing(Generic[M]):
         self._pause_s = _FIRST_PAUSE_S
         self._swaps, self._serving = _metrics()
 
+    async def first_look(self) -> None:
+        """Look unless it was done before: of many callers at once, one asks the registry."""
+        async with self._looking:
+            if not self.looked:
+                await self._look()
+                self.looked = True
+
     async def look(self) -> bool:
         """Ask the registry once; load what the alias names. Returns whether it swapped."""
         async with self._looking:
@@ -83,13 +105,31 @@ class AliasFollowing(Generic[M]):
         if is_same(reference, self._refused) and time.monotonic() < self._again_at:
             return False
         # Whatever a broken file makes its reader raise, the one that serves goes on.
+        read = await self._tried(reference)
+        if not isinstance(read, BaseException):
+            return self._put(reference, read)
+        if self.model is None and (before := await self._predecessor(reference)) is not None:
+            stands_in = await self._tried(before)
+            if not isinstance(stands_in, BaseException):
+                self._put(before, stands_in)
+                self._refuse(reference, read)
+                return True
+        self._refuse(reference, read)
+        return False
+
+    async def _tried(self, reference: ModelReference) -> M | BaseException:
         [read] = await asyncio.gather(
             asyncio.to_thread(self._read, reference), return_exceptions=True
         )
-        if isinstance(read, BaseException):
-            self._refuse(reference, read)
-            return False
-        return self._put(reference, read)
+        return read
+
+    async def _predecessor(self, champion: ModelReference) -> ModelReference | None:
+        if self.alias != CHAMPION:
+            return None
+        try:
+            return await asyncio.to_thread(predecessor, self._registry, champion)
+        except StoreUnavailable:
+            return None
 
     def _put(self, reference: ModelReference | None, model: M | None) -> bool:
         before, had = self.reference, self.model

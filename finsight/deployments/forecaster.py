@@ -12,14 +12,21 @@ from ray import serve
 from ray.util.metrics import Histogram
 
 from finsight.deployments.canary import Canary, takes
-from finsight.deployments.champion_following import POLL_S, AliasFollowing
+from finsight.deployments.champion_following import POLL_S, AliasFollowing, Serving
 from finsight.domain.candle import Series
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis, Role
 from finsight.domain.known_features import nothing_known
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.models import (
+    CalibratedForecaster,
+    ForecastInput,
+    ModelReference,
+    ServedForecast,
+)
 from finsight.ports.models import Forecaster as ForecastingModel
-from finsight.ports.models import ForecastInput, ModelReference, ServedForecast
+from finsight.services.forecast_explanation import explain_forecast
 from finsight.settings import Settings
 from finsight.wiring import (
     naive_forecaster,
@@ -89,8 +96,7 @@ class Forecaster:
         self._keep_following()
         [baseline] = await asyncio.to_thread(self._naive.forecast, [request])
         champion = self._champion(request.series.timeframe)
-        if not champion.looked:
-            await self._refresh(request.series.timeframe)
+        await champion.first_look()
         if champion.model is None and self._preparing is None:
             # A first model is probably being trained: be ready to read it.
             self._preparing = asyncio.create_task(asyncio.to_thread(prepare_forecasters))
@@ -98,20 +104,28 @@ class Forecaster:
         by_challenger = None if champion_only else await self._by_challenger(asked)
         return by_challenger or await self._forecast_batch(asked)
 
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        """As `ports.models.ForecastExplainer`, of the champion or, where it can't, of naive."""
+        champion = self._champion(request.series.timeframe)
+        await champion.first_look()
+        await asyncio.to_thread(self._naive.forecast, [request])
+        return await asyncio.to_thread(explain_forecast, self._choose(request).model, request)
+
     async def check_health(self) -> None:
         self._keep_following()
 
     async def models(self) -> dict[str, str]:
         """Return what serves each timeframe: the version, or why there is none."""
-        return {
-            str(timeframe): (
-                f"{champion.model.name} {champion.model.version}"
-                + (f" ({champion.trouble})" if champion.trouble else "")
-                if champion.model
-                else f"naive: {champion.absence}"
-            )
-            for timeframe, champion in self._champions.items()
-        }
+        return {one.what: str(one) for one in await self.serving()}
+
+    async def serving(self) -> list[Serving]:
+        """The same, for programs."""
+        return [
+            Serving(str(timeframe), f"{one.model.name} {one.model.version}", one.trouble)
+            if one.model
+            else Serving(str(timeframe), f"naive: {one.absence}", one.trouble)
+            for timeframe, one in self._champions.items()
+        ]
 
     async def recent_batch_sizes(self) -> list[int]:
         """Return the sizes of the last batches, oldest first."""
@@ -239,7 +253,7 @@ def _answer(batch: Sequence[_Asked], choices: Sequence[_Choice]) -> list[ServedF
             model=choice.model.name,
             model_version=choice.model.version,
             basis=choice.basis,
-            reason=choice.reason,
+            reason=_in_words(choice, asked.request),
             role=choice.role,
         )
         for quantiles, asked, choice in zip(answers, batch, choices, strict=True)
@@ -252,3 +266,10 @@ def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
     closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
     for size in (1, 8):
         model.forecast([ForecastInput(series, closes, 1, nothing_known(len(closes)))] * size)
+
+
+def _in_words(choice: _Choice, request: ForecastInput) -> str:
+    """Why this model answered, and what its intervals lack."""
+    model = choice.model
+    remark = model.remark(request) if isinstance(model, CalibratedForecaster) else None
+    return choice.reason if remark is None else f"{choice.reason}; {remark}"

@@ -11,12 +11,14 @@ from ray.serve.handle import DeploymentHandle
 
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
+from finsight.deployments.open_training import open_training
 from finsight.deployments.platform_actors import PlatformActors
 from finsight.deployments.promotions import RemotePromotion
 from finsight.deployments.served_models import ServedForecaster, ServedSentiment
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
+    open_backtest_store,
     open_candle_store,
     open_clock,
     open_event_bus,
@@ -53,6 +55,7 @@ class Gateway:
         """`platform` is bound only so that Serve starts it, and with it the actors."""
         self._platform = platform
         self._streams = OpenStreams(GatewayTuning().max_open_streams)
+        training = open_training(settings)
         self._ports = HttpPorts(
             settings=settings,
             clock=open_clock(settings),
@@ -66,6 +69,10 @@ class Gateway:
             platform=PlatformActors(),
             promotion=RemotePromotion(settings),
             streams=self._streams,
+            jobs=training.jobs,
+            backtests=open_backtest_store(settings),
+            drift=training.drift,
+            retraining=training.retraining,
         )
 
     def reconfigure(self, user_config: dict[str, int]) -> None:

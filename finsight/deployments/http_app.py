@@ -14,6 +14,7 @@ from finsight.deployments.http_errors import PROBLEM_RESPONSES, add_error_handle
 from finsight.deployments.http_ports import HttpPorts
 from finsight.deployments.routes import (
     backfills,
+    backtests,
     collectors,
     market,
     models,
@@ -22,6 +23,7 @@ from finsight.deployments.routes import (
     predictions,
     sentiment,
     stream,
+    training,
 )
 
 TAGS = [
@@ -30,11 +32,16 @@ TAGS = [
     {"name": "sentiment", "description": "What texts and news say of prices."},
     {"name": "predictions", "description": "Forecasts beside the naive one, and their record."},
     {"name": "models", "description": "Versions, who of them serves, and who decided so."},
+    {
+        "name": "backtests",
+        "description": "Strategies over stored candles, and how lucky they were.",
+    },
     {"name": "collectors", "description": "What is collected, and whether it runs."},
     {"name": "stream", "description": "Everything that happens, as it happens."},
+    {"name": "training", "description": "Training jobs, drift, and what is trained again."},
     {"name": "operations", "description": "Health, readiness, dead letters."},
 ]
-# In the order of the tags above. What comes later (training, backtests) joins here;
+# In the order of the tags above. What comes later joins here;
 # keys and limits become `dependencies` of the router that holds them all.
 V1_ROUTERS = (
     market.router,
@@ -43,8 +50,10 @@ V1_ROUTERS = (
     sentiment.router,
     predictions.router,
     models.router,
+    backtests.router,
     collectors.router,
     stream.router,
+    training.router,
     operations.router,
 )
 

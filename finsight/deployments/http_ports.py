@@ -15,12 +15,21 @@ from finsight.domain.candle import Series
 from finsight.domain.collector import Collector
 from finsight.domain.health import PartHealth
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.backtests import BacktestStore
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastService, ModelRegistry, PromotionService, SentimentService
+from finsight.ports.models import (
+    ExplainingForecasts,
+    ModelRegistry,
+    PromotionService,
+    SentimentService,
+)
 from finsight.ports.news import ArticleStore
+from finsight.services.drift_watch import DriftWatch
+from finsight.services.retraining import Retraining
+from finsight.services.training_jobs import TrainingJobs
 from finsight.settings import Settings
 
 T = TypeVar("T")
@@ -114,10 +123,14 @@ class HttpPorts:
     registry: Late[ModelRegistry]
     bus: Late[EventBus]
     sentiment: SentimentService
-    forecaster: ForecastService
+    forecaster: ExplainingForecasts
     platform: PlatformParts
     promotion: PromotionService
     streams: OpenStreams
+    jobs: TrainingJobs
+    backtests: BacktestStore
+    drift: Late[DriftWatch]
+    retraining: Retraining
 
 
 async def _ports_of(request: Request) -> HttpPorts:

@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeStatus
 
+from finsight.deployments.champion_following import Serving
 from finsight.deployments.http_errors import unwrapped
 from finsight.domain.backfill import Backfill
 from finsight.domain.candle import Series
@@ -23,13 +24,16 @@ from finsight.settings import APP_NAME, NAMESPACE
 
 SUPERVISOR = "supervisor"
 MODEL_DEPLOYMENTS = ("Sentiment", "Forecaster")
+_VERSIONS_WITHIN_S = 2.0
 
 
 class PlatformActors:
     """Implements `PlatformParts` over Ray's named actors and Serve's status."""
 
-    def __init__(self, timeout_s: float = 10.0) -> None:
+    def __init__(self, timeout_s: float = 10.0, app_name: str = APP_NAME) -> None:
         self._timeout_s = timeout_s
+        self._app_name = app_name
+        self._deployments: dict[str, Any] = {}
         self._handles: dict[str, Any] = {}
 
     async def health(self) -> list[PartHealth]:
@@ -40,7 +44,32 @@ class PlatformActors:
             status = await asyncio.wait_for(asyncio.to_thread(serve.status), self._timeout_s)
         except (RayError, RayServeException, TimeoutError) as exc:
             raise SourceUnavailable("Ray Serve's controller does not answer") from exc
-        return [_deployment_health(status, name) for name in MODEL_DEPLOYMENTS]
+        running = [
+            (name, _deployment_health(status, self._app_name, name)) for name in MODEL_DEPLOYMENTS
+        ]
+        return list(await asyncio.gather(*(self._with_versions(*one) for one in running)))
+
+    async def _with_versions(self, name: str, health: PartHealth) -> PartHealth:
+        """Add which versions serve, as one of the replicas tells it."""
+        if health.state is not PartState.OK:
+            return health
+        try:
+            if name not in self._deployments:
+                self._deployments[name] = await asyncio.to_thread(
+                    serve.get_deployment_handle, name, self._app_name
+                )
+            serving: list[Serving] = await asyncio.wait_for(
+                _awaited(self._deployments[name].serving.remote()), _VERSIONS_WITHIN_S
+            )
+        except (RayError, RayServeException, KeyError, TimeoutError):
+            return health  # Busy: it runs, and what it answers with stands in its answers.
+        words = ", ".join(f"{one.what}: {one}" for one in serving)
+        return health.model_copy(
+            update={
+                "detail": f"{health.detail}; {words}" if words else health.detail,
+                "state": PartState.LATE if any(one.trouble for one in serving) else health.state,
+            }
+        )
 
     async def collectors(self) -> list[Collector]:
         return list(await self._call(SUPERVISOR, "collectors"))
@@ -120,13 +149,17 @@ class PlatformActors:
         return self._handles[actor]
 
 
+async def _awaited(response: Any) -> Any:
+    return await response
+
+
 def _collector_name(exchange: str) -> str:
     return f"candles:{exchange}"
 
 
-def _deployment_health(status: ServeStatus, name: str) -> PartHealth:
+def _deployment_health(status: ServeStatus, app_name: str, name: str) -> PartHealth:
     part = f"deployment:{name}"
-    application = status.applications.get(APP_NAME)
+    application = status.applications.get(app_name)
     deployment = application.deployments.get(name) if application else None
     if deployment is None:
         return PartHealth(part=part, state=PartState.STARTING, detail="not deployed yet")

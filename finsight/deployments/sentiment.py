@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve.metrics import Histogram
 
-from finsight.deployments.champion_following import POLL_S
+from finsight.deployments.champion_following import POLL_S, Serving
 from finsight.deployments.sentiment_versions import KIND, SentimentVersions
 from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
 from finsight.domain.sentiment import MAX_TEXT_CHARACTERS, SentimentScore
@@ -131,7 +131,11 @@ class Sentiment:
 
     async def models(self) -> dict[str, str]:
         """Return what serves, and what is wrong with a champion that should."""
-        return {KIND: self._versions.description()}
+        return {KIND: str(self._versions.serving())}
+
+    async def serving(self) -> list[Serving]:
+        """The same, for programs."""
+        return [self._versions.serving()]
 
     async def score(self, texts: list[str]) -> list[SentimentScore]:
         """Return one score a text, in the order given.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from finsight.deployments.canary import Canary, takes
-from finsight.deployments.champion_following import POLL_S, AliasFollowing
+from finsight.deployments.champion_following import POLL_S, AliasFollowing, Serving
 from finsight.domain.errors import FinSightError
 from finsight.domain.promotion import CHALLENGER
 from finsight.domain.sentiment import SentimentScore
@@ -74,11 +74,11 @@ class SentimentVersions:
             return None
         return await self._canary.answer(lambda model: model.score(texts))
 
-    def description(self) -> str:
-        """What serves, in words, and what is wrong with a champion that should."""
+    def serving(self) -> Serving:
+        """What serves, and what is wrong with a champion that should."""
         serves = f"{self.model.name} {self.model.version}" if self.model else "nothing yet"
         trouble = self._champion.trouble if self._champion and not self._demanded else ""
-        return f"{serves} ({trouble})" if trouble else serves
+        return Serving(KIND, serves, trouble)
 
     @property
     def _challengers_share(self) -> float:

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from finsight.deployments.http_errors import TooBusy, unwrapped
 from finsight.domain.errors import FinSightError, ModelUnavailable
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.sentiment import SentimentScore
 from finsight.ports.models import ForecastInput, ServedForecast
 
@@ -35,7 +36,7 @@ class ServedSentiment:
 
 
 class ServedForecaster:
-    """Implements `ForecastService` over the deployment's handle."""
+    """Implements `ExplainingForecasts` over the deployment's handle."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
@@ -46,6 +47,13 @@ class ServedForecaster:
                 _awaited(self._handle.forecast.remote(request)), FORECAST_TIMEOUT_S
             )
             return cast(ServedForecast, answer)
+
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        with _handle_errors_translated("the forecaster"):
+            answer = await asyncio.wait_for(
+                _awaited(self._handle.explain.remote(request)), FORECAST_TIMEOUT_S
+            )
+            return cast(ForecastExplanation, answer)
 
 
 async def _awaited(response: object) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_WEB_ADDRESS = re.compile(r"(?:https?://|www\.)\S+")
+WEB_ADDRESS = re.compile(r"(?:https?://|www\.)\S+")
 _SENTENCE_END = frozenset(".!?;")
 
 
@@ -17,7 +17,7 @@ def readable(text: str) -> str:
     An address says nothing good or bad and costs a model dozens of tokens. A text
     that is nothing but addresses is returned as it is.
     """
-    without = " ".join(_WEB_ADDRESS.sub(" ", text).split())
+    without = " ".join(WEB_ADDRESS.sub(" ", text).split())
     return without or " ".join(text.split())
 
 

@@ -61,6 +61,25 @@ class ArticleScore(BaseModel):
     scored_at: UtcDatetime
 
 
+class ShadowAgreement(BaseModel):
+    """How far a shadow's scores agree with those given out, over the articles that both scored.
+
+    Units:
+        same_label: share of the articles that both gave the same class, in [0, 1].
+        mean_difference: mean absolute difference of the scores, in [0, 2].
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    model_version: str
+    shadow: str
+    shadow_version: str
+    articles: int = Field(ge=1)
+    same_label: float = Field(ge=0, le=1)
+    mean_difference: float = Field(ge=0)
+
+
 class TrendPoint(BaseModel):
     """The sentiment of one symbol's articles published in `[start, end)`.
 

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from finsight.domain.calibration import (
+    AnswerRate,
+    ReliabilityBin,
+    answer_rates,
+    calibration_error,
+    reliability,
+)
 from finsight.domain.labelled_texts import CLASSES
 from finsight.domain.sentiment import SentimentLabel
-
-_BINS = 15
 
 
 class ClassQuality(BaseModel):
@@ -35,6 +40,8 @@ class SentimentQuality(BaseModel):
             [0, 1]: how far, on average, the probability given is from the share right.
         confusion: a row a true class, a column an answered one, negative, neutral,
             positive; counts of texts.
+        reliability: those bins, empty ones left out.
+        answering: what giving no answer below a threshold would come to.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +52,8 @@ class SentimentQuality(BaseModel):
     calibration_error: float
     classes: tuple[ClassQuality, ...]
     confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+    answering: tuple[AnswerRate, ...]
 
 
 def judge_sentiment(
@@ -57,17 +66,21 @@ def judge_sentiment(
     """
     true = np.array([CLASSES.index(label) for label in labels])
     answered = probabilities.argmax(axis=1)
+    confidence, right = probabilities.max(axis=1), true == answered
+    bins = reliability(confidence, right)
     confusion = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
     np.add.at(confusion, (true, answered), 1)
     classes = tuple(_judge_class(confusion, number) for number in range(len(CLASSES)))
     present = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
     return SentimentQuality(
         texts=len(true),
-        accuracy=float((true == answered).mean()),
+        accuracy=float(right.mean()),
         macro_f1=float(np.mean([c.f1 for c, here in zip(classes, present, strict=True) if here])),
-        calibration_error=_calibration_error(probabilities.max(axis=1), true == answered),
+        calibration_error=calibration_error(bins),
         classes=classes,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        reliability=bins,
+        answering=answer_rates(confidence, right),
     )
 
 
@@ -81,13 +94,3 @@ def _judge_class(confusion: np.ndarray, number: int) -> ClassQuality:
         recall=hits / are if are else 0.0,
         f1=2 * hits / (said + are) if said + are else 0.0,
     )
-
-
-def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    error = 0.0
-    for number in range(_BINS):
-        inside = bins == number
-        if inside.any():
-            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    return float(error)

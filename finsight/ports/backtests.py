@@ -33,6 +33,10 @@ class BacktestStore(Protocol):
         """Return the candles it saw."""
         ...
 
-    async def recent(self, limit: int) -> list[BacktestRecord]:
-        """Return backtests, newest first."""
+    async def recent(self, limit: int, offset: int = 0) -> list[BacktestRecord]:
+        """Return backtests, newest first, `offset` of them passed over."""
+        ...
+
+    async def delete(self, backtest_id: str) -> None:
+        """Forget one backtest with its tables; its candles stay while another saw them."""
         ...

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from finsight.domain.candle import Series
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis, Role
 from finsight.domain.labelled_texts import LabelledText
 from finsight.domain.model_comparison import ModelComparison
@@ -88,6 +89,15 @@ class Forecaster(Protocol):
         ...
 
 
+@runtime_checkable
+class CalibratedForecaster(Protocol):
+    """A forecaster whose intervals are measured on its past errors."""
+
+    def remark(self, request: ForecastInput) -> str | None:
+        """Say it where there is too little past to measure on; None where there is enough."""
+        ...
+
+
 class TrainedForecaster(Forecaster, Protocol):
     """A forecaster fresh from its training.
 
@@ -155,6 +165,21 @@ class ForecastService(Protocol):
         Raises: InvalidInput (a history too short even for naive, a horizon below 1).
         """
         ...
+
+
+class ForecastExplainer(Protocol):
+    """Says which part of its past a shared forecaster leans on."""
+
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        """Explain what the champion, else naive, answers to `request`.
+
+        Raises: InvalidInput (as `ForecastService.forecast`).
+        """
+        ...
+
+
+class ExplainingForecasts(ForecastService, ForecastExplainer, Protocol):
+    """Forecasts, and says why."""
 
 
 REGISTRATION_TAG = "registration"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from finsight.domain.article import Article
-from finsight.domain.sentiment import ArticleScore, TrendPoint
+from finsight.domain.sentiment import ArticleScore, ShadowAgreement, TrendPoint
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,14 @@ class ArticleStore(Protocol):
 
     async def mark_scores_announced(self, article_ids: Sequence[str]) -> None:
         """Remember that the scores of these were published on the event bus."""
+        ...
+
+    async def save_shadow_scores(self, scores: Sequence[ArticleScore]) -> None:
+        """Keep what a shadow made of articles; it is never given out as their score."""
+        ...
+
+    async def shadow_agreement(self) -> list[ShadowAgreement]:
+        """Return how far shadows agree with the scores given out, by version."""
         ...
 
     async def unscored(self, limit: int) -> list[Article]:

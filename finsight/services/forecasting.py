@@ -13,6 +13,7 @@ from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError, InvalidInput, NotFound, StoreUnavailable
 from finsight.domain.events import ForecastMade
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Forecast, ForecastStep, Role
 from finsight.domain.known_features import SENTIMENT_WINDOW, known_features
 from finsight.domain.segments import count_missing, cut_at_gaps
@@ -22,11 +23,12 @@ from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastInput, ForecastService, ServedForecast
+from finsight.ports.models import ForecastExplainer, ForecastInput, ForecastService, ServedForecast
 from finsight.ports.news import ArticleStore, KnownSentiment
+from finsight.services.forecast_explanation import dated
 
-HISTORY_CANDLES = 1000
-"""Candles read for one forecast: the model's window, and past errors for naive's intervals."""
+HISTORY_CANDLES = 3000
+"""Candles read for one forecast: the model's window, and past errors to measure intervals by."""
 
 MAX_HORIZON = 720
 MAX_MISSING_SHARE = 0.05
@@ -51,6 +53,7 @@ class ForecastAnswer:
     candles: CandleTable
     trend: tuple[TrendPoint, ...]
     notes: tuple[str, ...] = ()
+    explanation: ForecastExplanation | None = None
 
 
 class Forecasting:
@@ -80,12 +83,17 @@ class Forecasting:
         self._input_candles = input_candles
 
     async def forecast(
-        self, series: Series, horizon: int, origin: datetime | None = None, reason: str = ""
+        self,
+        series: Series,
+        horizon: int,
+        origin: datetime | None = None,
+        reason: str = "",
+        explainer: ForecastExplainer | None = None,
     ) -> ForecastAnswer:
         """Forecast the `horizon` candles of `series` after the newest closed one.
 
         With `origin`, as of then: only candles that opened at or before it are seen.
-        `reason` is added to the model's own.
+        `reason` is added to the model's own. An `explainer` also says what it leans on.
 
         Raises:
             InvalidInput: a horizon out of bounds, too little history, an origin in the future.
@@ -105,13 +113,17 @@ class Forecasting:
         seen, notes = self._usable(series, history, origin or newest)
         closes = np.array(seen.column("close"), dtype=np.float64)
         known = await self._known(series, seen, notes)
-        served = await self._forecaster.forecast(ForecastInput(series, closes, horizon, known))
+        asked = ForecastInput(series, closes, horizon, known)
+        served = await self._forecaster.forecast(asked)
+        explanation = None
+        if explainer is not None:
+            explanation = dated(await explainer.explain(asked), seen)
         forecast = _forecast_of(series, horizon, seen, served, [reason, *notes], now)
         await self._forecasts.save([forecast])
         stored = (await self._forecasts.get(forecast.id)).forecast
         await self._announce(stored, notes)
         trend = await self._trend(series, stored.origin, notes)
-        return ForecastAnswer(stored, history, trend, tuple(notes))
+        return ForecastAnswer(stored, history, trend, tuple(notes), explanation)
 
     async def _history(self, series: Series, last: datetime) -> CandleTable:
         """Return up to `HISTORY_CANDLES` candles, the newest opening at or before `last`."""

@@ -15,6 +15,7 @@ from finsight.ports.models import ModelReaders, ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
 from finsight.services import forecaster_comparison, sentiment_comparison
 from finsight.services.forecaster_comparison import ForecasterComparison
+from finsight.services.predecessor import sent_away
 from finsight.services.sentiment_comparison import SentimentComparison
 
 MOST_WORDS = 1_000
@@ -68,7 +69,8 @@ class Promotion:
         """Decide whether a version shall serve, write it down, and do it.
 
         It is refused unless it is better than the champion (and a forecaster than naive)
-        by more than luck, or forced with a reason. A refusal is an answer, no error.
+        by more than luck, or forced with a reason. One that was rolled back is refused unless
+        forced. A refusal is an answer, no error.
 
         Raises: as `compare`; InvalidInput also for a name or a reason that is missing.
         """
@@ -84,7 +86,11 @@ class Promotion:
             # Whatever it is worth, it must be able to answer.
             await asyncio.to_thread(self._read, challenger)
             found = f"not compared: {exc}"
-        if compared is not None and compared.is_better:
+        away = await asyncio.to_thread(sent_away, self._registry, kind, version)
+        if away is not None:
+            when = away.decided_at.date().isoformat()
+            found = f"it was rolled back on {when} by {away.by}: {away.reason}. {found}"
+        if compared is not None and compared.is_better and away is None:
             verdict = Verdict.PROMOTED
         else:
             verdict = Verdict.FORCED if force else Verdict.REFUSED

@@ -11,7 +11,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 from transformers.utils import logging as vendor_logging
 
 from finsight.domain.errors import ModelUnavailable
@@ -104,6 +108,34 @@ def _with_adapters(network: nn.Module, rank: int) -> nn.Module:
             modules_to_save=sorted({name.split(".")[-1] for name in modules} & set(_HEADS)),
         ),
     )
+
+
+def open_language_network(base: str, seed: int) -> nn.Module:
+    """Open `base` with a head that guesses hidden tokens. Raises: ModelUnavailable."""
+    torch.manual_seed(seed)
+    try:
+        with _quietly():
+            network: nn.Module = AutoModelForMaskedLM.from_pretrained(
+                base_location(base), dtype=torch.float32
+            )
+    except (OSError, ValueError) as exc:
+        raise ModelUnavailable(_unreadable(base)) from exc
+    return network
+
+
+def save_encoder(folder: Path, base: str, weights: dict[str, torch.Tensor]) -> None:
+    """Write what `open_language_network` opened, with these weights, as a base for training."""
+    network: Any = open_language_network(base, seed=0)
+    network.load_state_dict(weights)
+    with _quietly():
+        network.save_pretrained(folder)
+    open_tokenizer(base).save_pretrained(folder)
+
+
+def token_embeddings(network: Any) -> nn.Module:
+    """The layer that turns token ids into vectors."""
+    layer: nn.Module = network.get_input_embeddings()
+    return layer
 
 
 def learnt_weights(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,178 +1,139 @@
-"""One run of sentiment training on Ray: from splits to a folder that serves."""
+"""A sentiment training from data to a folder that serves, stage after stage.
+
+Texts without labels come first, then earlier data sets, then teachers, then the task itself;
+each stage starts from the weights that the one before it left.
+"""
 
 from __future__ import annotations
 
 import csv
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import ray
-import ray.data
-import torch
-from ray.train import (
-    CheckpointConfig,
-    DataConfig,
-    FailureConfig,
-    RunConfig,
-    ScalingConfig,
-    TrainingFailedError,
-)
-from ray.train.torch import TorchTrainer
+import numpy as np
 
-from finsight.domain.errors import InvalidInput, ModelUnavailable
-from finsight.domain.labelled_texts import CLASSES, LabelledText, Splits
-from finsight.domain.long_texts import readable
-from finsight.domain.sentiment_quality import SentimentQuality
-from finsight.settings import NAMESPACE, Settings
-from finsight.training.evaluate_sentiment import evaluate_sentiment
+from finsight.domain.errors import InvalidInput
+from finsight.domain.labelled_texts import LabelledText, Splits, same_words
+from finsight.ports.models import SentimentModel
+from finsight.settings import Settings
+from finsight.training.sentiment_batches import soft_labels, tokenised_dataset
 from finsight.training.sentiment_network import open_tokenizer, save_classifier
-from finsight.training.sentiment_training_loop import STATE_FILE, SentimentRecipe, train_worker
-from finsight.wiring import load_sentiment_model, open_clock
-
-_LOSSES_SURVIVED = 3
+from finsight.training.sentiment_pretraining import pretrain
+from finsight.training.sentiment_recipe import SentimentRecipe
+from finsight.training.sentiment_teachers import teach
+from finsight.training.sentiment_trainer import train_on_ray
+from finsight.training.sentiment_training_loop import train_worker
+from finsight.wiring import load_unrounded_sentiment_model
 
 
 @dataclass(frozen=True)
 class TrainedSentiment:
-    """What a run ended with.
+    """What a run ended with: a folder that opens with transformers and with our serving.
 
-    `folder` opens with transformers and with our serving; `valid` and `test` judge it as
-    it is served (int8 on a CPU); `training` holds the run's own last figures.
+    `training` holds the last stage's own last figures, and in `history` every epoch's.
     """
 
     folder: Path
     splits: Splits
-    valid: SentimentQuality
-    test: SentimentQuality | None
-    training: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit_sentiment(
-    settings: Settings, splits: Splits, recipe: SentimentRecipe, folder: Path, workers: int = 1
+    settings: Settings,
+    splits: Splits,
+    recipe: SentimentRecipe,
+    folder: Path,
+    workers: int = 1,
+    *,
+    earlier: Sequence[Sequence[LabelledText]] = (),
+    unlabelled: Sequence[str] = (),
 ) -> TrainedSentiment:
-    """Train on Ray and write the best epoch's model into `folder`.
+    """Train on Ray and write the model into `folder`.
 
-    Raises: InvalidInput (too few CPUs for `workers`), ModelUnavailable.
+    `unlabelled` texts are what the encoder is pretrained on; `earlier` data sets are learnt
+    one after the other before `splits.train`. Of both, texts whose words stand in the
+    validation or test part are left out.
+
+    Raises: InvalidInput (a number of the recipe, too few CPUs for `workers`), ModelUnavailable.
     """
-    _check(recipe, workers)
+    recipe.check()
     open_tokenizer(recipe.base)  # A base that can't be read is said before Ray starts.
-    result = _run(settings, splits, recipe, workers)
-    metrics = dict(result.metrics or {})
-    if metrics.get("resumed"):
-        print(f"the run lost a worker {metrics['resumed']}x and went on from its checkpoint")
-    save_classifier(folder, recipe.base, recipe.lora_rank, _best_weights(result))
+    held = {same_words(text.text) for text in (*splits.valid, *splits.test)}
+    with tempfile.TemporaryDirectory() as scratch:
+        run = _Run(settings, splits.valid, workers, Path(scratch))
+        base = recipe.base
+        if unlabelled:
+            texts = [text for text in unlabelled if same_words(text) not in held]
+            print(f"pretraining on {len(texts)} texts without labels", flush=True)
+            base = str(run.scratch / "pretrained")
+            pretrain(settings, texts, recipe, Path(base), workers)
+        for number, data in enumerate(earlier, start=1):
+            learnt = [text for text in data if same_words(text.text) not in held]
+            if not learnt:
+                raise InvalidInput(f"earlier data set {number} has no text that may be learnt")
+            print(f"earlier data set {number}: {len(learnt)} texts", flush=True)
+            # Its labels may mean something else: the task's validation can't stop it early.
+            stage = replace(recipe, base=base, keep_last=True, lora_rank=None)
+            base = str(run.scratch / f"earlier-{number}")
+            run.stage(learnt, soft_labels(learnt), stage, Path(base))
+        final = replace(recipe, base=base)
+        targets = soft_labels(splits.train)
+        if recipe.teachers:
+            targets = run.taught(splits.train, final)
+            print("the student", flush=True)
+        figures = run.stage(splits.train, targets, final, folder)
     _save_splits(folder, splits)
-    model = load_sentiment_model(settings, demanded=str(folder))
-    return TrainedSentiment(
-        folder,
-        splits,
-        evaluate_sentiment(model, splits.valid),
-        evaluate_sentiment(model, splits.test) if splits.test else None,
-        metrics,
-    )
+    return TrainedSentiment(folder, splits, figures)
 
 
-def _run(settings: Settings, splits: Splits, recipe: SentimentRecipe, workers: int) -> Any:
-    """Return Ray Train's result. Raises: InvalidInput, ModelUnavailable."""
-    _connect(workers)
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    # One more than the workers take: reading the data needs one too, or all wait for ever.
-    if available.get("CPU", 0) < workers + 1:
-        raise InvalidInput(
-            f"{workers} workers need {workers + 1} CPUs and this Ray cluster has "
-            f"{available.get('CPU', 0):g}; ask for fewer workers"
+@dataclass(frozen=True)
+class _Run:
+    """What all stages of one run share."""
+
+    settings: Settings
+    valid: Sequence[LabelledText]
+    workers: int
+    scratch: Path
+
+    def stage(
+        self,
+        train: Sequence[LabelledText],
+        targets: np.ndarray,
+        recipe: SentimentRecipe,
+        folder: Path,
+    ) -> Mapping[str, Any]:
+        """Train once and write a classifier into `folder`; return the last figures."""
+        finished = train_on_ray(
+            self.settings,
+            train_worker,
+            {"recipe": recipe},
+            lambda: {
+                "train": _dataset(train, recipe, targets),
+                "valid": _dataset(self.valid, recipe, soft_labels(self.valid)),
+            },
+            self.workers,
         )
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"recipe": recipe},
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=available.get("GPU", 0) >= workers
-        ),
-        run_config=RunConfig(
-            name=f"sentiment-{open_clock(settings).now():%Y%m%d-%H%M%S}-{os.getpid()}",
-            storage_path=str(settings.data_dir / "training"),
-            failure_config=FailureConfig(max_failures=_LOSSES_SURVIVED),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-        ),
-        datasets={
-            "train": _tokenised(splits.train, recipe),
-            "valid": _tokenised(splits.valid, recipe),
-        },
-        dataset_config=DataConfig(datasets_to_split=["train"]),
-    )
-    try:
-        return trainer.fit()
-    except TrainingFailedError as exc:
-        raise ModelUnavailable(
-            f"the training failed, after {_LOSSES_SURVIVED} fresh starts where a worker was lost: "
-            f"{str(exc).strip().splitlines()[-1]}"
-        ) from exc
+        save_classifier(folder, recipe.base, recipe.lora_rank, finished.weights)
+        return finished.figures
+
+    def taught(self, train: Sequence[LabelledText], recipe: SentimentRecipe) -> np.ndarray:
+        """Return soft labels made with teachers."""
+
+        def fit(splits: Splits, number: int) -> SentimentModel:
+            print(f"teacher {number + 1} of {recipe.teachers}", flush=True)
+            folder = self.scratch / f"teacher-{number}"
+            own = replace(recipe, seed=recipe.seed + 100 * (number + 1))
+            self.stage(splits.train, soft_labels(splits.train), own, folder)
+            return load_unrounded_sentiment_model(folder, recipe.threads)
+
+        return teach(train, self.valid, recipe, fit)
 
 
-def _connect(workers: int) -> None:
-    """Join the cluster that RAY_ADDRESS names (as in a Ray job), else start one here."""
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(namespace=NAMESPACE)
-        return
-    cpus = max(os.cpu_count() or 1, workers + 1)
-    # Ray Train asks the dashboard's State API whether its controller lives; where there is
-    # none it takes the controller for dead after some minutes, and ends the workers.
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        namespace=NAMESPACE,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-    )
-
-
-def _tokenised(texts: Sequence[LabelledText], recipe: SentimentRecipe) -> Any:
-    """A Ray dataset of token ids and class numbers."""
-    table = pa.table(
-        {
-            "text": [readable(text.text) for text in texts],
-            "class": [CLASSES.index(text.label) for text in texts],
-        }
-    )
-    longest, base = recipe.max_tokens, recipe.base
-
-    def tokenise(batch: pa.Table) -> pa.Table:
-        tokens = open_tokenizer(base)(
-            batch["text"].to_pylist(), truncation=True, max_length=longest
-        )["input_ids"]
-        return pa.table({"tokens": tokens, "class": batch["class"]})
-
-    return ray.data.from_arrow(table).map_batches(tokenise, batch_format="pyarrow", batch_size=4096)
-
-
-def _check(recipe: SentimentRecipe, workers: int) -> None:
-    """Raises: InvalidInput."""
-    counts = {
-        "workers": workers,
-        "epochs": recipe.epochs,
-        "batch": recipe.batch,
-        "accumulate": recipe.accumulate,
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise InvalidInput(f"{name} is {count}; expected at least 1")
-    if not 0 < recipe.learning_rate < 1:
-        raise InvalidInput(
-            f"the learning rate is {recipe.learning_rate}; expected above 0 and below 1"
-        )
-
-
-def _best_weights(result: Any) -> Any:
-    with result.checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True)
-    return state["best"]
+def _dataset(texts: Sequence[LabelledText], recipe: SentimentRecipe, targets: np.ndarray) -> object:
+    return tokenised_dataset([text.text for text in texts], recipe.base, recipe.max_tokens, targets)
 
 
 def _save_splits(folder: Path, splits: Splits) -> None:

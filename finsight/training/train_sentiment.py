@@ -7,61 +7,33 @@ Runs as it is under `ray job submit`.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
-from finsight.domain.errors import FinSightError, InvalidInput
-from finsight.domain.labelled_texts import (
-    Splits,
-    make_splits,
-    parse_label_order,
-)
-from finsight.domain.sentiment import SentimentLabel
+from safetensors import SafetensorError
+
+from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
+from finsight.domain.labelled_texts import LabelledText, Splits
+from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.ports.models import ModelReference
 from finsight.settings import Settings
-from finsight.training.sentiment_data import read_labelled_files
-from finsight.training.sentiment_network import COMPACT
-from finsight.training.sentiment_run import TrainedSentiment, fit_sentiment
-from finsight.training.sentiment_training_loop import SentimentRecipe
+from finsight.training.sentiment_data import SentimentData
+from finsight.training.sentiment_export import ExportedSentiment, export_sentiment
+from finsight.training.sentiment_options import data_of, options, recipe_of
+from finsight.training.sentiment_pictures import history_picture
+from finsight.training.sentiment_recipe import SentimentRecipe
+from finsight.training.sentiment_run import fit_sentiment
 from finsight.wiring import open_model_registry
 
 KIND = "sentiment"
-LORA_RANK = 16
-FULL_LEARNING_RATE, LORA_LEARNING_RATE = 5e-5, 1e-3
-
-
-@dataclass(frozen=True)
-class SentimentData:
-    """The files a model is trained on, and how they are divided.
-
-    `order` is what the labels 0, 1 and 2 stand for, where the files have such.
-    """
-
-    files: tuple[Path, ...]
-    valid: tuple[Path, ...] = ()
-    test: tuple[Path, ...] = ()
-    valid_share: float = 0.1
-    test_share: float = 0.0
-    order: tuple[SentimentLabel, ...] | None = None
-
-    def read(self, seed: int) -> Splits:
-        """Raises: InvalidInput."""
-        for name, share in (("validation", self.valid_share), ("test", self.test_share)):
-            if not 0 <= share < 1:
-                raise InvalidInput(f"the {name} share is {share}; expected at least 0, below 1")
-        return make_splits(
-            read_labelled_files(self.files, self.order),
-            valid=read_labelled_files(self.valid, self.order) if self.valid else None,
-            test=read_labelled_files(self.test, self.order) if self.test else None,
-            valid_share=self.valid_share,
-            test_share=self.test_share,
-            seed=seed,
-        )
+FAILED, CALLERS_MISTAKE, INTERRUPTED = 1, 2, 130
 
 
 def train_sentiment(
@@ -72,113 +44,143 @@ def train_sentiment(
     workers: int = 1,
     make_champion: bool = False,
 ) -> ModelReference:
-    """Train, judge, register, and return the version.
+    """Train, export, calibrate, judge, register, and return the version.
 
-    It serves only when `make_champion` says so. Nothing is registered when it fails.
+    It becomes the challenger, and serves at once only when `make_champion` says so.
+    Nothing is registered when it fails.
 
     Raises:
         InvalidInput: the data or the numbers are wrong; says which and what is expected.
         ModelUnavailable: the base can't be read, or every retry of the training failed.
-        StoreUnavailable: the registry is down.
+        StoreUnavailable: the registry is down, or the disk is full.
     """
-    splits = data.read(recipe.seed)
-    print(
-        f"{len(splits.train)} texts to learn from, {len(splits.valid)} to validate, "
-        f"{len(splits.test)} to test; {splits.removed} removed because their words stand in two "
-        "parts",
-        flush=True,
+    recipe.check()
+    splits, earlier, unlabelled = (
+        data.read(recipe.seed),
+        data.read_earlier(),
+        data.read_unlabelled(),
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        trained = fit_sentiment(settings, splits, recipe, Path(scratch) / "model", workers)
-        registry = open_model_registry(settings)
+    _say(
+        f"{len(splits.train)} texts to learn from, {len(splits.valid)} to validate, "
+        f"{len(splits.test)} to test"
+    )
+    if splits.removed or splits.contradicting:
+        _say(
+            f"left out: {splits.removed} whose words stand in two parts, "
+            f"{splits.contradicting} whose words have two labels"
+        )
+    registry = open_model_registry(settings)
+    with tempfile.TemporaryDirectory() as scratch, _disk_errors_translated():
+        trained = fit_sentiment(
+            settings,
+            splits,
+            recipe,
+            Path(scratch) / "model",
+            workers,
+            earlier=earlier,
+            unlabelled=unlabelled,
+        )
+        _say("exporting for CPUs, calibrating and judging as it will serve")
+        exported = export_sentiment(
+            settings, trained.folder, splits, [text for part in earlier for text in part]
+        )
+        _say_figures(exported)
+        epochs = trained.training["history"]
+        # By other names than the figures of what serves, or the last epoch would replace them.
+        history = {f"epoch_{name}": [epoch[name] for epoch in epochs] for name in epochs[0]}
         reference = registry.register(
             KIND,
             trained.folder,
             params={name: str(value) for name, value in asdict(recipe).items()}
-            | {"workers": str(workers), "removed_duplicates": str(splits.removed)},
-            metrics=_metrics(trained),
+            | {
+                "workers": str(workers),
+                "removed_duplicates": str(splits.removed),
+                "contradicting_duplicates": str(splits.contradicting),
+            },
+            metrics=exported.metrics
+            | {
+                "train_texts": float(len(splits.train)),
+                "best_epoch": float(trained.training["best_epoch"]),
+            },
             tags={
                 "model": f"{Path(recipe.base).name}-{'lora' if recipe.lora_rank else 'tuned'}",
                 "base": recipe.base,
-                "trained_on": ",".join(path.name for path in data.files),
-                "data_fingerprint": _fingerprint(splits),
+                "trained_on": ",".join(
+                    path.name for path in (*data.unlabelled, *data.earlier, *data.files)
+                ),
+                "data_fingerprint": _fingerprint(splits, earlier, unlabelled),
             },
+            history=history,
+            pictures=exported.pictures | {"history.png": history_picture(history)},
         )
-    if make_champion:
-        registry.set_champion(KIND, reference.version)
+    alias = CHAMPION if make_champion else CHALLENGER
+    registry.set_alias(KIND, alias, reference.version)
+    _say(f"registered as version {reference.version} of {KIND}, the {alias}")
     return reference
 
 
-def _fingerprint(splits: Splits) -> str:
-    digest = hashlib.sha256()
-    for text in (*splits.train, *splits.valid, *splits.test):
-        digest.update(f"{text.label}\t{text.text}\n".encode())
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say_figures(exported: ExportedSentiment) -> None:
+    for part, judged in exported.parts.items():
+        quality, error = judged.after, judged.before.calibration_error
+        _say(
+            f"{part}: accuracy {quality.accuracy:.4f}, macro-F1 {quality.macro_f1:.4f}, "
+            f"calibration error {quality.calibration_error:.4f} ({error:.4f} before the "
+            f"temperature {exported.calibration.temperature:.2f})"
+        )
+    if exported.int8:
+        _say(
+            f"int8 costs {exported.int8_costs_points:.2f} points of validation accuracy "
+            f"({exported.full_precision.accuracy:.4f} in full precision)"
+        )
+    else:
+        _say("no int8: only torch can run this kind of model")
+
+
+@contextmanager
+def _disk_errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as exc:
+        raise StoreUnavailable(
+            f"the model could not be written, and nothing was registered: {exc}; make room on the "
+            "disk of the data folder and of the folder for temporary files, then train again"
+        ) from exc
+
+
+def _fingerprint(
+    splits: Splits, earlier: Sequence[Sequence[LabelledText]], unlabelled: Sequence[str]
+) -> str:
+    digest = hashlib.sha256("\n".join(unlabelled).encode())
+    for text in chain(splits.train, splits.valid, splits.test, *earlier):
+        trusted = "" if text.weight == 1.0 else f"\t{text.weight}"
+        digest.update(f"{text.label}\t{text.text}{trusted}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _metrics(trained: TrainedSentiment) -> dict[str, float]:
-    metrics = {
-        "train_texts": float(len(trained.splits.train)),
-        "best_epoch": float(trained.training["best_epoch"]),
-        "macro_f1_before_export": float(trained.training["best_macro_f1"]),
-    }
-    for part, quality in (("valid", trained.valid), ("test", trained.test)):
-        if quality is not None:
-            metrics[f"{part}_accuracy"] = quality.accuracy
-            metrics[f"{part}_macro_f1"] = quality.macro_f1
-            metrics[f"{part}_calibration_error"] = quality.calibration_error
-    return metrics
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, or 1 with the reason on standard error."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, help="labelled texts")
-    parser.add_argument("--valid", nargs="+", type=Path, default=[], help="files to validate on")
-    parser.add_argument("--test", nargs="+", type=Path, default=[], help="files to test on")
-    parser.add_argument("--valid-share", type=float, default=0.1, help="where no --valid is given")
-    parser.add_argument("--test-share", type=float, default=0.0, help="where no --test is given")
-    parser.add_argument("--labels", help="what 0, 1, 2 mean: negative,neutral,positive")
-    parser.add_argument("--base", default=COMPACT, help="compact, a folder or a hub id")
-    parser.add_argument("--lora", action="store_true", help="learn adapters, not all weights")
-    parser.add_argument("--rank", type=int, default=LORA_RANK, help="of the adapters")
-    parser.add_argument("--epochs", type=int, default=4, help="at most")
-    parser.add_argument("--batch", type=int, default=32, help="texts of one pass")
-    parser.add_argument("--accumulate", type=int, default=1, help="passes of one step")
-    parser.add_argument("--learning-rate", type=float, help="unset: by what is learnt")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="of one worker")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--champion", action="store_true", help="let it serve at once")
-    parser.add_argument("--data-dir", type=Path, help="where the platform keeps its data")
-    given = parser.parse_args(arguments)
-    usual_rate = LORA_LEARNING_RATE if given.lora else FULL_LEARNING_RATE
-    recipe = SentimentRecipe(
-        base=given.base,
-        lora_rank=given.rank if given.lora else None,
-        epochs=given.epochs,
-        batch=given.batch,
-        accumulate=given.accumulate,
-        learning_rate=given.learning_rate or usual_rate,
-        seed=given.seed,
-        threads=given.threads,
-    )
+    """The command. Returns 0, or with one line on standard error 1 (it failed), 2 (the
+    caller's mistake) or 130 (stopped by Ctrl-C)."""
+    given = options().parse_args(arguments)
     try:
         settings = Settings.load({"data_dir": given.data_dir} if given.data_dir else None)
-        data = SentimentData(
-            tuple(given.files),
-            tuple(given.valid),
-            tuple(given.test),
-            given.valid_share,
-            given.test_share,
-            parse_label_order(given.labels) if given.labels else None,
-        )
         reference = train_sentiment(
-            settings, data, recipe, workers=given.workers, make_champion=given.champion
+            settings,
+            data_of(given),
+            recipe_of(given),
+            workers=given.workers,
+            make_champion=given.champion,
         )
     except FinSightError as exc:
         print(f"training failed: {exc}", file=sys.stderr)
-        return 1
+        return CALLERS_MISTAKE if isinstance(exc, InvalidInput) else FAILED
+    except (KeyboardInterrupt, SystemExit):
+        # Ray Train turns Ctrl-C into the end of its workers, then of the process.
+        print("stopped; nothing was registered", file=sys.stderr)
+        return INTERRUPTED
     print(json.dumps({"kind": reference.kind, "version": reference.version, **reference.metrics}))
     return 0
 

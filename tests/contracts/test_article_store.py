@@ -311,3 +311,30 @@ async def test_sentiment_is_known_from_the_latest_of_its_moments(store):
     )
     assert await store.known_sentiment("BTC", NOON + HOUR) == []
     assert await store.known_sentiment("ETH", NOON + 3 * HOUR) == []
+
+
+async def test_shadows_scores_are_kept_apart_and_their_agreement_is_told(store):
+    same, other, unscored = (
+        an_article(canonical_url=f"https://news.example/{name}") for name in ("a", "b", "c")
+    )
+    await store.add([same, other, unscored])
+    await store.save_scores([a_score(same), a_score(other)])
+    shadow = {"model": "m", "model_version": "2"}
+    alike = a_sentiment(negative=0.2, neutral=0.2, positive=0.6, **shadow)
+    against = a_sentiment(negative=0.7, neutral=0.2, positive=0.1, **shadow)
+    await store.save_shadow_scores(
+        [
+            a_score(same, sentiment=alike),
+            a_score(other, sentiment=against),
+            a_score(unscored, sentiment=alike),
+            a_score(an_article(canonical_url="https://news.example/nowhere"), sentiment=alike),
+        ]
+    )
+    await store.save_shadow_scores([a_score(same, sentiment=against)])
+    [agreement] = await store.shadow_agreement()
+    assert (agreement.model_version, agreement.shadow_version) == ("1", "2")
+    assert (agreement.articles, agreement.same_label) == (2, 0.5)
+    # Scores 0.6 and 0.6 given out; 0.4 and -0.6 by the shadow.
+    assert agreement.mean_difference == pytest.approx((0.2 + 1.2) / 2)
+    assert (await store.get(same.id)).score == a_score(same)
+    assert (await store.get(unscored.id)).score is None

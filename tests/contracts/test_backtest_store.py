@@ -66,6 +66,25 @@ async def test_recent_are_the_newest_first(store: BacktestStore) -> None:
         await store.save(*a_backtest(name, hours))
     assert [r.id for r in await store.recent(2)] == ["bt-new", "bt-middle"]
 
+    assert [r.id for r in await store.recent(2, offset=2)] == ["bt-old"]
+
+
+async def test_a_deleted_one_is_gone_and_the_others_keep_their_candles(
+    store: BacktestStore,
+) -> None:
+    await store.save(*a_backtest("bt-1"))
+    await store.save(*a_backtest("bt-2"))
+    await store.delete("bt-1")
+    with pytest.raises(NotFound):
+        await store.get("bt-1")
+    assert await store.candles("bt-2") == CANDLES
+    await store.delete("bt-2")
+    assert await store.recent(10) == []
+    with pytest.raises(NotFound):
+        await store.delete("bt-2")
+    await store.save(*a_backtest("bt-1"))
+    assert await store.candles("bt-1") == CANDLES
+
 
 async def test_each_backtest_has_the_candles_it_saw(store: BacktestStore) -> None:
     shorter = CANDLES.between(NOON, NOON + 4 * HOUR)

@@ -45,7 +45,7 @@ class Forecaster:
 @pytest.fixture
 def forecaster(monkeypatch: pytest.MonkeyPatch) -> Forecaster:
     forecaster = Forecaster()
-    monkeypatch.setattr(forecast_worker, "ServedForecasts", lambda: forecaster)
+    monkeypatch.setattr(forecast_worker, "ServedForecasts", lambda **_: forecaster)
     monkeypatch.setattr(forecast_worker, "_AGAIN_S", 0.05)
     return forecaster
 

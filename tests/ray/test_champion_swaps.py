@@ -18,18 +18,23 @@ from ray import serve
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from finsight.deployments.forecaster import Forecaster
+from finsight.deployments.platform_actors import PlatformActors
 from finsight.deployments.sentiment import Sentiment
+from finsight.domain.forecast import Role
+from finsight.domain.health import PartState
 from finsight.domain.promotion import CHALLENGER
 from finsight.domain.sentiment import SentimentLabel, SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import ForecastInput, ServedForecast
+from finsight.services.promotion import appoint
 from finsight.settings import ForecastingSettings, ModelsSettings, Settings
 from finsight.wiring import (
     fit_forecaster,
     open_model_registry,
     read_forecaster,
 )
-from tests.builders import BTC_HOURLY, a_walk
+from tests.builders import BTC_HOURLY, NOON, a_walk
+from tests.fixed_clock import FixedClock
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -183,6 +188,35 @@ async def test_forecasters_swap_under_load(forecaster: Any, settings: Settings) 
     await until_served(served, "2")
 
 
+@pytest.mark.long
+async def test_the_canarys_forecasts_say_so_and_the_workers_own_never_are(
+    forecaster: Any, settings: Settings
+) -> None:
+    registry = open_model_registry(settings)
+    for alias, version in (("champion", "2"), (CHALLENGER, "1")):
+        await asyncio.to_thread(registry.set_alias, "forecaster-1h", alias, version)
+    requests = [ForecastInput(BTC_HOURLY, CLOSES[:rows], 6) for rows in range(50, 100)]
+
+    async def ask(*given: bool) -> list[ServedForecast]:
+        return [await forecaster.forecast.remote(request, *given) for request in requests]
+
+    def canaries(answers: list[ServedForecast]) -> list[int]:
+        return [n for n, answer in enumerate(answers) if answer.role is Role.CANARY]
+
+    give_up = time.monotonic() + 60
+    while not canaries(answers := await ask()):
+        assert time.monotonic() < give_up, "the challenger never answered"
+    await asyncio.sleep(1.0)
+    answers = await ask()
+    assert 3 <= len(canaries(answers)) <= 25
+    for answer in answers:
+        is_canary = answer.role is Role.CANARY
+        assert answer.model_version == ("1" if is_canary else "2")
+        assert answer.reason.startswith("canary: PatchTST 1") == is_canary
+    assert canaries(await ask()) == canaries(answers)
+    assert canaries(await ask(True)) == []
+
+
 async def test_a_replica_killed_comes_back_with_the_champion(
     sentiment: Any, settings: Settings
 ) -> None:
@@ -220,11 +254,29 @@ async def test_a_broken_champion_leaves_the_old_one_and_is_told_of(
         await asyncio.sleep(0.1)
     assert said.startswith(f"tiny {served} (version 4 can't be loaded, version {served} stays")
     assert (await sentiment.score.remote(TEXTS))[0].model_version == served
-    await asyncio.to_thread(registry.set_champion, "sentiment", "2")
+    [health] = [
+        part
+        for part in await PlatformActors(app_name=SENTIMENT).served()
+        if part.part == "deployment:Sentiment"
+    ]
+    assert health.state is PartState.LATE
+    assert f"replicas that run: 2; sentiment: tiny {served} (version 4 can't" in health.detail
+    # A replica that starts now has no old one: who served before the broken one stands in.
+    registry.set_champion("sentiment", "3")
+    decided = {"by": "a test", "reason": "to see", "evidence": None}
+    appoint(registry, FixedClock(NOON), "sentiment", broken.version, **decided)
+    before = replicas()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    while len(set(replicas()) - set(before)) < 2:
+        assert time.monotonic() < give_up + 60, "no replica came back"
+        await asyncio.sleep(0.2)
 
     async def version() -> str:
         return (await sentiment.score.remote(TEXTS))[0].model_version
 
+    await until_served(version, "3")
+    await asyncio.to_thread(registry.set_champion, "sentiment", "2")
     await until_served(version, "2")
 
 

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ from finsight.actors.forecast_worker import ForecastWorker
 from finsight.deployments.forecaster import Forecaster
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.events import CandlesCollected
-from finsight.domain.forecast import Basis
+from finsight.domain.forecast import Basis, Role
 from finsight.domain.health import PartState
+from finsight.domain.timeframe import Timeframe
+from finsight.services.promotion import appoint
 from finsight.settings import APP_NAME, ForecastingSettings, Settings
 from finsight.wiring import (
+    fit_forecaster,
     open_candle_store,
+    open_clock,
     open_event_bus,
     open_forecast_store,
     open_model_registry,
@@ -161,3 +166,38 @@ async def test_old_candles_of_a_backfill_make_no_forecasts(worker: Any, settings
 
     await until(worker, recent_has_one)
     assert await store.latest(old) is None
+
+
+async def test_after_a_promotion_the_predecessor_forecasts_on_as_a_shadow(
+    worker: Any, settings: Settings, tmp_path: Path
+) -> None:
+    registry, store = open_model_registry(settings), open_forecast_store(settings)
+    model = fit_forecaster(settings, Timeframe.H1, {BTC_HOURLY.key: a_walk(300)})
+    model.save(tmp_path / "files")
+    old, new = (
+        registry.register(
+            "forecaster-1h", tmp_path / "files", params={}, metrics={}, tags={"model": model.name}
+        )
+        for _ in range(2)
+    )
+    registry.set_champion("forecaster-1h", old.version)
+    clock = open_clock(settings)
+    appoint(registry, clock, "forecaster-1h", new.version, by="a test", reason="to see")
+    newest = newest_closed()
+    await collected(settings, BTC_HOURLY, a_walk(200, newest - 199 * HOUR))
+
+    async def made_by() -> dict[str, Role]:
+        due = await store.due(BTC_HOURLY, newest + timedelta(days=2), 100)
+        return {one.model_version: one.role for one in due if one.origin == newest}
+
+    async def both_forecast() -> bool:
+        return {old.version, new.version} <= set(await made_by())
+
+    said = await until(worker, both_forecast)
+    roles = await made_by()
+    assert (roles[old.version], roles[new.version]) == (Role.SHADOW, Role.CHAMPION)
+    latest = await store.latest(BTC_HOURLY)
+    assert latest is not None
+    assert latest.model_version == new.version
+    watched = f"version {new.version} is watched beside version {old.version}, 0 of 192 origins"
+    assert any(watched in text for text in said), said

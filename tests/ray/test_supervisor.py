@@ -88,7 +88,8 @@ def answers(name: str) -> bool:
 
 
 def test_everything_is_started_killed_and_there_again(supervisor: Any, settings: Settings) -> None:
-    wanted = {"embedded-valkey", "candles:binance", "news", "sentiment-worker:0", "forecast-worker"}
+    wanted = {"embedded-valkey", "candles:binance", "news", "sentiment-worker:0"}
+    wanted |= {"forecast-worker", "retraining-watch"}
     health(supervisor)
     assert until(lambda: set(names_there()) == wanted), names_there()
     assert until(lambda: all(map(answers, wanted)))

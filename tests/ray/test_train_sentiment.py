@@ -17,8 +17,10 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from finsight.domain.errors import InvalidInput, ModelUnavailable
 from finsight.settings import Settings
-from finsight.training.sentiment_training_loop import SentimentRecipe, bucketed, class_weights
-from finsight.training.train_sentiment import SentimentData, main, train_sentiment
+from finsight.training.sentiment_batches import bucketed, class_weights
+from finsight.training.sentiment_data import SentimentData
+from finsight.training.sentiment_recipe import SentimentRecipe
+from finsight.training.train_sentiment import main, train_sentiment
 from finsight.wiring import load_sentiment_model, open_model_registry
 
 # Ray Data reads its own deprecated options as it copies a context; MLflow and peft do alike.

@@ -13,20 +13,24 @@ from fastapi import FastAPI
 from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
+from finsight.deployments.open_training import open_training
 from finsight.domain.backfill import Backfill, BackfillState
 from finsight.domain.candle import Series
 from finsight.domain.collector import CollectedSeries, Collector, NewsFeed
 from finsight.domain.errors import NotFound
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis
 from finsight.domain.health import PartHealth, PartState
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.events import EventBus
 from finsight.ports.models import ForecastInput, ServedForecast
+from finsight.services.forecast_explanation import explain_forecast
 from finsight.services.promotion import Promotion
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
+    open_backtest_store,
     open_candle_store,
     open_event_bus,
     open_forecast_store,
@@ -74,6 +78,9 @@ class NaiveService:
         return ServedForecast(
             quantiles, quantiles, naive.name, naive.version, Basis.NAIVE, "no model is trained yet"
         )
+
+    async def explain(self, request: ForecastInput) -> ForecastExplanation:
+        return explain_forecast(NaiveForecaster(), request)
 
 
 @dataclass
@@ -161,6 +168,7 @@ async def running(
 ) -> AsyncIterator[HttpPlatform]:
     """The application over the stores of `settings`, asked without a network."""
     clock, parts = StoppedClock(), StandInParts()
+    training = open_training(settings, clock)
     ports = HttpPorts(
         settings=settings,
         clock=clock,
@@ -181,6 +189,10 @@ async def running(
             settings.forecasting.input_candles,
         ),
         streams=OpenStreams(most=2),
+        jobs=training.jobs,
+        backtests=open_backtest_store(settings),
+        drift=training.drift,
+        retraining=training.retraining,
     )
     app = build_http_app(ports)
     # The server logs what it answered 500 to; a client sees the answer, and so do tests.

@@ -279,6 +279,17 @@ def test_sentiment_needs_no_platform_and_takes_any_text(run: Run) -> None:
     assert "[/red] Bitcoin [bold]" in shown.out
 
 
+def test_a_sentiment_is_explained_word_by_word(run: Run) -> None:
+    made = run("sentiment", "--explain", "--json", "Regulator sues the exchange")
+    assert made.code == 0
+    [row] = made.json
+    shares = {word["word"]: word["contribution"] for word in row["words"]}
+    assert min(shares, key=shares.__getitem__) == "sues"
+    shown = run("sentiment", "--explain", "Regulator sues the exchange")
+    assert f"{shares['sues']:+.2f}" in shown.out
+    assert "█" in shown.out
+
+
 def test_doctor_names_what_is_broken_and_how_to_mend_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

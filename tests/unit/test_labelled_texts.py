@@ -39,6 +39,11 @@ def split(given: list[LabelledText], **changed: object) -> object:
         (["Bullish", "bearish", "neu"], [POSITIVE, NEGATIVE, NEUTRAL]),
         (["-1", "0", "1"], [NEGATIVE, NEUTRAL, POSITIVE]),
         (["1.0", "-1.0"], [POSITIVE, NEGATIVE]),
+        (["-2", "0", "2", "+1"], [NEGATIVE, NEUTRAL, POSITIVE, POSITIVE]),
+        (["-1", "positive", "0"], [NEGATIVE, POSITIVE, NEUTRAL]),
+        (["Very Positive", "slightly_negative", "strong buy"], [POSITIVE, NEGATIVE, POSITIVE]),
+        (["up", "down", "flat"], [POSITIVE, NEGATIVE, NEUTRAL]),
+        (["buy", "sell", "hold"], [POSITIVE, NEGATIVE, NEUTRAL]),
     ],
 )
 def test_labels_are_read_by_their_usual_names(raw: list[str], expected: list[str]) -> None:
@@ -49,7 +54,22 @@ def test_numbers_that_mean_another_class_in_every_data_set_are_not_guessed() -> 
     with pytest.raises(InvalidInput, match=r"differs from data set to data set.*--labels"):
         read_labels(["0", "1", "2"])
     order = parse_label_order("negative,positive,neutral")
-    assert read_labels(["0", "1", "2"], order) == [NEGATIVE, POSITIVE, NEUTRAL]
+    for names in (["0", "1", "2"], ["0.0", "1.0", "2.0"], ["LABEL_0", "label-1", "LABEL 2"]):
+        assert read_labels(names, order) == [NEGATIVE, POSITIVE, NEUTRAL]
+    with pytest.raises(InvalidInput, match="--labels"):
+        read_labels(["LABEL_0", "LABEL_1"])
+    with pytest.raises(InvalidInput, match=r"unknown labels: '3' \(1x\)"):
+        read_labels(["0", "3"], order)
+
+
+def test_an_order_may_name_more_numbers_than_classes() -> None:
+    order = parse_label_order("very negative,negative,neutral,positive,very positive")
+    assert read_labels(["0", "2", "4"], order) == [NEGATIVE, NEUTRAL, POSITIVE]
+
+
+def test_scores_on_a_scale_are_no_classes() -> None:
+    with pytest.raises(InvalidInput, match=r"numbers such as 0\.43, not classes"):
+        read_labels(["0.43", "-0.2", "-1"])
 
 
 def test_an_unknown_label_is_named_and_counted() -> None:
@@ -58,8 +78,8 @@ def test_an_unknown_label_is_named_and_counted() -> None:
 
 
 @pytest.mark.parametrize("text", ["negative,positive", "negative,positive,positive", "a,b,c"])
-def test_an_order_needs_each_class_once(text: str) -> None:
-    with pytest.raises(InvalidInput, match="the three classes once each"):
+def test_an_order_needs_each_class(text: str) -> None:
+    with pytest.raises(InvalidInput, match="expected the three classes, in"):
         parse_label_order(text)
 
 
@@ -89,6 +109,24 @@ def test_words_that_stand_in_two_parts_leave_training_and_are_counted() -> None:
     assert list(splits.test) == test
     parts = [{same_words(t.text) for t in part} for part in (splits.train, splits.valid)]
     assert not parts[0] & parts[1]
+
+
+def test_words_with_two_labels_leave_training_and_are_counted() -> None:
+    doubted = [
+        LabelledText("Shares moved.", POSITIVE, "news.csv", 91),
+        LabelledText("shares MOVED", NEGATIVE, "news.csv", 92),
+    ]
+    again = LabelledText("text positive 1!", POSITIVE, "news.csv", 93)
+    splits = split([*texts(10), *doubted, again], valid=texts(3, "valid"))
+    assert splits.contradicting == 2
+    assert again in splits.train
+    assert {"Shares moved.", "shares MOVED"}.isdisjoint(text.text for text in splits.train)
+
+
+def test_a_part_that_contradictions_left_too_small_says_so() -> None:
+    against = [LabelledText(t.text, POSITIVE, "b.csv", t.row) for t in texts(10)[:5]]
+    with pytest.raises(InvalidInput, match=r"5 negative.*10 were left out: repeated or contra"):
+        split([*texts(10), *against], valid=texts(3, "valid"))
 
 
 def test_one_class_only_is_refused() -> None:

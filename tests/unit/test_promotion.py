@@ -22,7 +22,7 @@ from finsight.domain.timeframe import Timeframe
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ForecastInput, ModelReaders, ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
-from finsight.services.promotion import Promotion
+from finsight.services.promotion import Promotion, roll_back
 from finsight.services.sentiment_comparison import text_mark
 from finsight.wiring import (
     fit_forecaster,
@@ -170,6 +170,20 @@ async def test_an_equal_one_is_refused_and_the_champion_stays(desk):
     assert "not better than version 1" in decision.reason
     assert "better than naive" in decision.reason
     assert desk.registry.champion(KIND).version == "1"
+
+
+async def test_one_that_was_rolled_back_comes_again_by_force_alone(desk):
+    for noise in (0.02, 0.0):
+        desk.add(DayAgo(noise=noise))
+    for version in ("1", "2"):
+        await desk.promotion.promote(KIND, version, by="ada")
+    roll_back(desk.registry, desk.clock, KIND, by="live watch", reason="off by more than 1")
+    again = await desk.promotion.promote(KIND, "2", by="a schedule")
+    assert again.verdict is Verdict.REFUSED
+    assert again.reason.startswith("it was rolled back on 2024-02-15 by live watch: off by more")
+    assert desk.registry.champion(KIND).version == "1"
+    forced = await desk.promotion.promote(KIND, "2", by="ada", reason="mended", force=True)
+    assert forced.verdict is Verdict.FORCED
 
 
 async def test_one_that_was_good_only_on_what_it_learnt_from_is_refused(desk):

@@ -127,6 +127,27 @@ async def test_texts_are_scored_in_their_order(platform):
     }
 
 
+async def test_an_explained_text_has_a_share_for_every_word(platform):
+    texts = ["Bitcoin surges today", "Bitcoin"]
+    answer = await platform.client.post(
+        "/v1/sentiment/score", params={"explain": True}, json={"texts": texts}
+    )
+    first, second = answer.json()["scores"]
+    assert [texts[0][word["start"] : word["end"]] for word in first["words"]] == [
+        "Bitcoin",
+        "surges",
+        "today",
+    ]
+    shares = {word["word"]: word["contribution"] for word in first["words"]}
+    assert shares == pytest.approx({"Bitcoin": 0, "surges": 0.7, "today": 0})
+    assert first["base"] + sum(shares.values()) == pytest.approx(first["score"])
+    assert [word["word"] for word in second["words"]] == ["Bitcoin"]
+    body = {"texts": ["up " * 65]}
+    refused = await platform.client.post("/v1/sentiment/score?explain=true", json=body)
+    assert refused.status_code == 422
+    assert "at most 64 are explained" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,8 +59,11 @@ class ParquetBacktestStore:
         record = await self.get(backtest_id)
         return CandleTable.from_arrow(await asyncio.to_thread(self._read, self._candles_of(record)))
 
-    async def recent(self, limit: int) -> list[BacktestRecord]:
-        return await asyncio.to_thread(self._recent, limit)
+    async def recent(self, limit: int, offset: int = 0) -> list[BacktestRecord]:
+        return await asyncio.to_thread(self._recent, limit, offset)
+
+    async def delete(self, backtest_id: str) -> None:
+        await asyncio.to_thread(self._delete, backtest_id)
 
     def _save(
         self, record: BacktestRecord, tables: Mapping[str, pa.Table], candles: CandleTable
@@ -86,10 +90,24 @@ class ParquetBacktestStore:
             raise NotFound(f"there is no backtest '{backtest_id}'{meant}")
         return BacktestRecord.model_validate_json(row[0])
 
-    def _recent(self, limit: int) -> list[BacktestRecord]:
+    def _delete(self, backtest_id: str) -> None:
+        record = self._get(backtest_id)
         with self._opened() as db:
-            sql = "SELECT document FROM backtests ORDER BY made_ms DESC, id LIMIT ?"
-            rows = db.execute(sql, (limit,)).fetchall()
+            # The row first: what a crash leaves of the files is never read.
+            db.execute("DELETE FROM backtests WHERE id = ?", (record.id,))
+            documents = [row[0] for row in db.execute("SELECT document FROM backtests")]
+            others = {
+                BacktestRecord.model_validate_json(document).provenance.data_fingerprint
+                for document in documents
+            }
+        shutil.rmtree(self._folder / record.id, ignore_errors=True)
+        if record.provenance.data_fingerprint not in others:
+            self._candles_of(record).unlink(missing_ok=True)
+
+    def _recent(self, limit: int, offset: int) -> list[BacktestRecord]:
+        with self._opened() as db:
+            sql = "SELECT document FROM backtests ORDER BY made_ms DESC, id LIMIT ? OFFSET ?"
+            rows = db.execute(sql, (limit, offset)).fetchall()
         return [BacktestRecord.model_validate_json(row[0]) for row in rows]
 
     def _candles_of(self, record: BacktestRecord) -> Path:

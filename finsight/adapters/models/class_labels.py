@@ -7,21 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from finsight.domain.calibration import CALIBRATION_FILE, Calibration
 from finsight.domain.errors import ModelUnavailable
+from finsight.domain.labelled_texts import CLASSES, label_named
 from finsight.domain.sentiment import SentimentLabel
 
-_CLASSES = (SentimentLabel.NEGATIVE, SentimentLabel.NEUTRAL, SentimentLabel.POSITIVE)
 _LONGEST_WINDOW = 512
-_NAMES = {
-    "negative": SentimentLabel.NEGATIVE,
-    "neg": SentimentLabel.NEGATIVE,
-    "bearish": SentimentLabel.NEGATIVE,
-    "neutral": SentimentLabel.NEUTRAL,
-    "neu": SentimentLabel.NEUTRAL,
-    "positive": SentimentLabel.POSITIVE,
-    "pos": SentimentLabel.POSITIVE,
-    "bullish": SentimentLabel.POSITIVE,
-}
 
 
 def class_columns(model: str, id2label: Mapping[int, str]) -> tuple[int, int, int]:
@@ -35,16 +26,16 @@ def class_columns(model: str, id2label: Mapping[int, str]) -> tuple[int, int, in
     """
     found: dict[SentimentLabel, int] = {}
     for column, name in id2label.items():
-        label = _NAMES.get(name.strip().lower())
+        label = label_named(name)
         if label is None or label in found:
             break
         found[label] = int(column)
-    if len(id2label) != len(_CLASSES) or len(found) != len(_CLASSES):
+    if len(id2label) != len(CLASSES) or len(found) != len(CLASSES):
         raise ModelUnavailable(
             f"{model} names its classes {', '.join(id2label.values())}; expected one each of "
             'negative/bearish, neutral and positive/bullish. Mend "id2label" in its config.json'
         )
-    negative, neutral, positive = (found[label] for label in _CLASSES)
+    negative, neutral, positive = (found[label] for label in CLASSES)
     return negative, neutral, positive
 
 
@@ -53,12 +44,14 @@ class ClassifierConfig:
     """What a model folder's config.json says of reading texts and naming classes.
 
     `window` is the most tokens of one part, `padding` the id that fills up a batch,
-    `columns` are those of negative, neutral and positive in the output.
+    `columns` are those of negative, neutral and positive in the output; `temperature`
+    is what its training found its probabilities to need, 1 where nothing is said.
     """
 
     window: int
     padding: int
     columns: tuple[int, int, int]
+    temperature: float = 1.0
 
 
 def read_classifier_config(folder: Path) -> ClassifierConfig:
@@ -76,4 +69,18 @@ def read_classifier_config(folder: Path) -> ClassifierConfig:
     # Models whose padding isn't 0 count positions from behind it.
     window = positions - (padding + 1 if padding else 0)
     columns = class_columns(str(folder), id2label)
-    return ClassifierConfig(min(window, _LONGEST_WINDOW), padding, columns)
+    return ClassifierConfig(min(window, _LONGEST_WINDOW), padding, columns, _temperature(folder))
+
+
+def _temperature(folder: Path) -> float:
+    """Raises: ModelUnavailable (a calibration that can't be read)."""
+    path = folder / CALIBRATION_FILE
+    if not path.is_file():
+        return 1.0
+    try:
+        return Calibration.model_validate_json(path.read_bytes()).temperature
+    except (OSError, ValueError) as exc:
+        raise ModelUnavailable(
+            f"{path} can't be read: {exc}; train the model again, or delete the file to serve its "
+            "probabilities as they are"
+        ) from exc

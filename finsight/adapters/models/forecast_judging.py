@@ -15,11 +15,13 @@ _AT_ONCE = 1024
 _WEIGHED_ON = 1024
 
 
-def held_out_metrics(model: NeuralForecaster, examples: Examples) -> dict[str, float]:
-    """Errors over every held-out window, beside naive's, in log returns or, for values, in
-    deviations of the series over the training part."""
+def part_metrics(model: NeuralForecaster, examples: Examples, part: str) -> dict[str, float]:
+    """Errors over every window of a part, beside naive's, named after it ("held_out_mae").
+
+    In log returns or, for values, in deviations of the series over the training part.
+    """
     if not len(examples):
-        return {"held_out_windows": 0.0}
+        return {f"{part}_windows": 0.0}
     sums = np.zeros(6)
     for start in range(0, len(examples), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)
@@ -37,14 +39,14 @@ def held_out_metrics(model: NeuralForecaster, examples: Examples) -> dict[str, f
         ]
     mae, naive_mae, mse, naive_mse, inside_80, inside_95 = sums / examples.targets.size
     return {
-        "held_out_windows": float(len(examples)),
-        "held_out_mae": float(mae),
-        "held_out_naive_mae": float(naive_mae),
-        "held_out_mse": float(mse),
-        "held_out_naive_mse": float(naive_mse),
-        "held_out_ratio_to_naive": float(mae / naive_mae) if naive_mae else 1.0,
-        "held_out_coverage_80": float(inside_80),
-        "held_out_coverage_95": float(inside_95),
+        f"{part}_windows": float(len(examples)),
+        f"{part}_mae": float(mae),
+        f"{part}_naive_mae": float(naive_mae),
+        f"{part}_mse": float(mse),
+        f"{part}_naive_mse": float(naive_mse),
+        f"{part}_ratio_to_naive": float(mae / naive_mae) if naive_mae else 1.0,
+        f"{part}_coverage_80": float(inside_80),
+        f"{part}_coverage_95": float(inside_95),
     }
 
 

@@ -99,7 +99,8 @@ def _nhits(recipe: ForecasterRecipe) -> Any:
     return NHITS(
         **_common(recipe),
         hist_exog_list=list(FEATURES) if recipe.exogenous else None,
-        mlp_units=3 * [[recipe.hidden_size] * recipe.layers],
+        # One pair (in, out) a layer, the same for every stack.
+        mlp_units=recipe.layers * [2 * [recipe.hidden_size]],
         dropout_prob_theta=recipe.dropout,
     )
 

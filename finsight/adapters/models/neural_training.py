@@ -18,7 +18,7 @@ from finsight.adapters.models.forecast_descent import descend
 from finsight.adapters.models.forecast_judging import (
     believed_weight,
     error_spread,
-    held_out_metrics,
+    part_metrics,
 )
 from finsight.adapters.models.neural_forecaster import NeuralConfig, NeuralForecaster
 from finsight.domain.errors import InvalidInput
@@ -115,10 +115,12 @@ def learn(
                 "validation_loss": descent.validation_losses,
             },
         )
-        model.metrics = held_out_metrics(model, examples.of(HELD_OUT)) | {
+        model.metrics = {
+            **part_metrics(model, examples.of(HELD_OUT), "held_out"),
+            # Comparable between recipes of other losses, which the validation loss is not.
+            **part_metrics(model, validation, "validation"),
             "network_weight": weight,
             "training_windows": float(len(training)),
-            "validation_windows": float(len(validation)),
             "validation_loss": descent.best_loss,
             "best_step": float(descent.best_step),
             "steps_taken": float(descent.step),

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from finsight.adapters.models import onnx_graph
 from finsight.adapters.models.calibration_texts import CALIBRATION_TEXTS
+from finsight.adapters.models.class_labels import read_classifier_config
 from finsight.adapters.models.compact_model import CompactModel, merge_adapters
 from finsight.adapters.models.onnx_graph import (
     BertShape,
@@ -31,6 +32,10 @@ from finsight.adapters.models.onnx_graph import (
 from finsight.adapters.models.text_parts import TextParts
 from finsight.domain.errors import ModelUnavailable
 
+GRAPHS_FOLDER = "onnx"
+"""Where, in a model's folder, its training leaves the graph that serves on a CPU."""
+
+_LOCK = "sentiment-export.lock"
 _RANGE_MARGIN = 1.15
 """Texts to come may go a little beyond what the calibration showed."""
 
@@ -79,22 +84,30 @@ def bert_files(folder: Path) -> BertFiles | None:
 
 
 def exported(
-    files: BertFiles, parts: TextParts, cache_folder: Path, precision: Precision = "int8"
+    files: BertFiles,
+    parts: TextParts,
+    cache_folder: Path,
+    precision: Precision = "int8",
+    made_before: Path | None = None,
 ) -> Path:
     """Return the graph of `files`, written into `cache_folder` unless it is there.
 
-    `parts` makes tokens of the sentences on which int8 is calibrated. The graph's name is
-    a hash of all that it is made from. Replicas that start together wait for the first
-    one, which puts the file there whole.
+    One that is in the folder `made_before` is taken from there. `parts` makes tokens of the
+    sentences on which int8 is calibrated. The graph's name is a hash of all that it is made
+    from. Replicas that start together wait for the first one, which puts the file there
+    whole.
 
     Raises: ModelUnavailable (weights that can't be read, a folder that can't be written).
     """
     reduce_range = _overflows()
     try:
         key = _content_key(files, precision, reduce_range)
+        ready = made_before / _graph_name(key, precision) if made_before else None
+        if ready is not None and ready.is_file():
+            return ready
         cache_folder.mkdir(parents=True, exist_ok=True)
-        target = cache_folder / f"sentiment-{key}-{precision}.onnx"
-        with (cache_folder / "sentiment-export.lock").open("w") as lock:
+        target = cache_folder / _graph_name(key, precision)
+        with (cache_folder / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_file():
                 _write(files, parts, target, precision, reduce_range)
@@ -104,6 +117,28 @@ def exported(
             "whole and that there is room on the disk"
         ) from exc
     return target
+
+
+def export_into(folder: Path) -> bool:
+    """Leave the int8 graph of the classifier in `folder` there, in `GRAPHS_FOLDER`.
+
+    Whoever opens the folder on such a processor finds it ready. False where only torch
+    can run the model.
+
+    Raises: ModelUnavailable.
+    """
+    files = bert_files(folder)
+    if files is None:
+        return False
+    config = read_classifier_config(folder)
+    graphs = folder / GRAPHS_FOLDER
+    exported(files, TextParts.open(folder, config.window, config.padding), graphs)
+    (graphs / _LOCK).unlink(missing_ok=True)
+    return True
+
+
+def _graph_name(key: str, precision: Precision) -> str:
+    return f"sentiment-{key}-{precision}.onnx"
 
 
 def _shape(config: dict[str, float]) -> BertShape:

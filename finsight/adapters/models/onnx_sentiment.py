@@ -11,7 +11,12 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from finsight.adapters.models.class_labels import read_classifier_config
 from finsight.adapters.models.compact_model import NAME, WINDOW, read_compact_model
-from finsight.adapters.models.onnx_export import bert_files, compact_files, exported
+from finsight.adapters.models.onnx_export import (
+    GRAPHS_FOLDER,
+    bert_files,
+    compact_files,
+    exported,
+)
 from finsight.adapters.models.onnx_graph import Precision
 from finsight.adapters.models.text_parts import PartsModel, TextParts, TokenBatch
 from finsight.domain.errors import ModelUnavailable
@@ -43,8 +48,11 @@ class OnnxSentimentModel(PartsModel):
         name: str,
         version: str,
         threads: int,
+        temperature: float = 1.0,
     ) -> None:
-        super().__init__(parts, columns=columns, name=name, version=version)
+        super().__init__(
+            parts, columns=columns, name=name, version=version, temperature=temperature
+        )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -85,6 +93,8 @@ class OnnxSentimentModel(PartsModel):
     ) -> OnnxSentimentModel | None:
         """Open the BERT sequence classifier in `folder`; None when it isn't one.
 
+        A graph that its training left in `folder` is used, if it fits this processor.
+
         Raises: ModelUnavailable.
         """
         files = bert_files(folder)
@@ -93,12 +103,13 @@ class OnnxSentimentModel(PartsModel):
         config = read_classifier_config(folder)
         parts = TextParts.open(folder, config.window, config.padding)
         return cls(
-            exported(files, parts, cache_folder, precision),
+            exported(files, parts, cache_folder, precision, folder / GRAPHS_FOLDER),
             parts,
             columns=config.columns,
             name=name,
             version=version,
             threads=threads,
+            temperature=config.temperature,
         )
 
     def _forward(self, batches: list[TokenBatch]) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from finsight.domain.calibration import tempered
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.long_texts import readable, weighed_mean, windows
 from finsight.domain.sentiment import SentimentScore
@@ -89,13 +90,14 @@ class TextParts:
         forward: Callable[[list[TokenBatch]], list[np.ndarray]],
         *,
         columns: tuple[int, int, int],
+        temperature: float,
         model: str,
         version: str,
     ) -> list[SentimentScore]:
         """Score `texts` in the order given; `forward` answers probabilities, a row a part.
 
         `columns` are those of negative, neutral and positive. The parts of a long text
-        are weighed by their lengths.
+        are weighed by their lengths; the text's probabilities are corrected by `temperature`.
         """
         split = [self._remembered.pop(text, None) for text in texts]
         missing = [index for index, ids in enumerate(split) if ids is None]
@@ -109,7 +111,10 @@ class TextParts:
             own = rows[first : first + len(of_text)][:, columns]
             first += len(of_text)
             mean = weighed_mean(own, [len(ids) for ids in of_text])
-            negative, neutral, positive = (mean / mean.sum()).clip(0.0, 1.0).tolist()
+            row = mean / mean.sum()
+            if temperature != 1.0:
+                row = tempered(row, temperature)
+            negative, neutral, positive = row.clip(0.0, 1.0).tolist()
             scores.append(
                 SentimentScore(
                     negative=negative,
@@ -151,16 +156,24 @@ class TextParts:
 class PartsModel(ABC):
     """What the sentiment models share: texts cut into parts, and their rows put together.
 
-    `columns` are those of negative, neutral and positive in what `_forward` answers.
+    `columns` are those of negative, neutral and positive in what `_forward` answers;
+    `temperature` corrects its probabilities.
     """
 
     def __init__(
-        self, parts: TextParts, *, columns: tuple[int, int, int], name: str, version: str
+        self,
+        parts: TextParts,
+        *,
+        columns: tuple[int, int, int],
+        name: str,
+        version: str,
+        temperature: float = 1.0,
     ) -> None:
         self._parts = parts
         self._columns = columns
         self._name = name
         self._version = version
+        self._temperature = temperature
 
     @property
     def name(self) -> str:
@@ -178,6 +191,7 @@ class PartsModel(ABC):
             texts,
             self._forward,
             columns=self._columns,
+            temperature=self._temperature,
             model=self._name,
             version=self._version,
         )

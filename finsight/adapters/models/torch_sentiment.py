@@ -42,8 +42,11 @@ class TorchSentimentModel(PartsModel):
         columns: tuple[int, int, int],
         name: str,
         version: str,
+        temperature: float = 1.0,
     ) -> None:
-        super().__init__(parts, columns=columns, name=name, version=version)
+        super().__init__(
+            parts, columns=columns, name=name, version=version, temperature=temperature
+        )
         self._logits = logits
         self._device = device
 
@@ -69,7 +72,15 @@ class TorchSentimentModel(PartsModel):
             return answer
 
         parts = TextParts.open(folder, config.window, config.padding)
-        return cls(logits, parts, place, columns=config.columns, name=name, version=version)
+        return cls(
+            logits,
+            parts,
+            place,
+            columns=config.columns,
+            name=name,
+            version=version,
+            temperature=config.temperature,
+        )
 
     @classmethod
     def compact(cls, *, device: str, threads: int) -> TorchSentimentModel:

@@ -27,9 +27,10 @@ from finsight.adapters.news.sqlite_sentiment import (
     trend_points,
     unannounced_rows,
 )
+from finsight.adapters.news.sqlite_shadow_scores import agreement_rows, save_shadow_rows
 from finsight.domain.article import Article
 from finsight.domain.errors import NotFound
-from finsight.domain.sentiment import ArticleScore, TrendPoint
+from finsight.domain.sentiment import ArticleScore, ShadowAgreement, TrendPoint
 from finsight.domain.story import STORY_WINDOW, Headline, StoryIndex
 from finsight.ports.news import (
     ArticlePage,
@@ -80,6 +81,12 @@ class SqliteArticleStore:
         See `ports.news.ArticleStore.save_scores`.
         """
         return await asyncio.to_thread(self._save_scores, scores)
+
+    async def save_shadow_scores(self, scores: Sequence[ArticleScore]) -> None:
+        await asyncio.to_thread(self._save_shadow_scores, scores)
+
+    async def shadow_agreement(self) -> list[ShadowAgreement]:
+        return await asyncio.to_thread(self._shadow_agreement)
 
     async def unannounced_scores(self, limit: int) -> list[ScoredArticle]:
         return await asyncio.to_thread(self._unannounced_scores, limit)
@@ -163,6 +170,14 @@ class SqliteArticleStore:
     def _save_scores(self, scores: Sequence[ArticleScore]) -> list[str]:
         with self._file.writing() as db:
             return save_score_rows(db, scores)
+
+    def _save_shadow_scores(self, scores: Sequence[ArticleScore]) -> None:
+        with self._file.writing() as db:
+            save_shadow_rows(db, scores)
+
+    def _shadow_agreement(self) -> list[ShadowAgreement]:
+        with self._file.reading() as db:
+            return agreement_rows(db)
 
     def _unannounced_scores(self, limit: int) -> list[ScoredArticle]:
         with self._file.reading() as db:

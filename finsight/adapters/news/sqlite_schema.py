@@ -62,6 +62,18 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE scores SET announced = 1;
     CREATE INDEX scores_unannounced ON scores (scored_us, number) WHERE announced = 0;
     """,
+    """
+    CREATE TABLE shadow_scores (
+        number INTEGER NOT NULL REFERENCES articles,
+        model TEXT NOT NULL,
+        model_version TEXT NOT NULL,
+        negative REAL NOT NULL,
+        neutral REAL NOT NULL,
+        positive REAL NOT NULL,
+        scored_us INTEGER NOT NULL,
+        PRIMARY KEY (number, model, model_version)
+    ) WITHOUT ROWID;
+    """,
 )
 """Each takes the file from the version before it; only ever append.
 

@@ -12,6 +12,7 @@ from finsight.deployments.http_ports import HttpPorts, Ports
 from finsight.domain.accuracy import AccuracyRecord, ForecastError
 from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Candle, Series
 from finsight.domain.errors import InvalidInput, StoreUnavailable
+from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Forecast
 from finsight.domain.sentiment import TrendPoint
 from finsight.domain.timeframe import AskedMoment, Timeframe
@@ -48,6 +49,9 @@ class ForecastBody(BaseModel):
     horizon: int | None = Field(
         default=None, ge=1, le=MAX_HORIZON, description="candles ahead; the settings' when left out"
     )
+    explain: bool = Field(
+        default=False, description="also say which part of its past the forecast leans on"
+    )
 
 
 class ForecastMadeAnswer(BaseModel):
@@ -57,6 +61,10 @@ class ForecastMadeAnswer(BaseModel):
     notes: list[str] = Field(description="what a reader must know: data that is old or missing")
     candles: list[Candle] = Field(description="the newest candles it was made from, oldest first")
     sentiment: list[TrendPoint] = Field(description="the trend of the base currency's news")
+    explanation: ForecastExplanation | None = Field(
+        description="what each stretch of the model's window did to the median at the horizon; "
+        "null unless `explain` asked for it"
+    )
 
 
 class ForecastAndOutcome(BaseModel):
@@ -98,12 +106,17 @@ async def make_forecast(ports: Ports, body: ForecastBody) -> ForecastMadeAnswer:
         input_candles=settings.input_candles,
     )
     series = Series(exchange=body.exchange, symbol=body.symbol, timeframe=body.timeframe)
-    answer = await forecasting.forecast(series, body.horizon or settings.horizon)
+    answer = await forecasting.forecast(
+        series,
+        body.horizon or settings.horizon,
+        explainer=ports.forecaster if body.explain else None,
+    )
     return ForecastMadeAnswer(
         forecast=answer.forecast,
         notes=list(answer.notes),
         candles=list(answer.candles.tail(SHOWN_CANDLES)),
         sentiment=list(answer.trend),
+        explanation=answer.explanation,
     )
 
 

@@ -11,14 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from finsight.deployments.http_ports import Ports
 from finsight.deployments.routes.asked import AskedSpan
+from finsight.domain.attribution import (
+    MAX_WORDS,
+    MAX_WORDS_AT_ONCE,
+    Attribution,
+    WordShare,
+)
 from finsight.domain.errors import InvalidInput
 from finsight.domain.sentiment import (
     MAX_TEXT_CHARACTERS,
     SentimentLabel,
     SentimentScore,
+    ShadowAgreement,
     TrendPoint,
 )
 from finsight.domain.timeframe import Timeframe
+from finsight.services.sentiment_explaining import SentimentExplaining
 
 router = APIRouter(prefix="/sentiment", tags=["sentiment"])
 
@@ -65,6 +73,14 @@ class ScoredText(BaseModel):
     model: str
     model_version: str
     parts: int = Field(description="pieces a long text was scored in")
+    words: list[WordShare] | None = Field(
+        default=None, description="with explain=true: each word's share of the score"
+    )
+    base: float | None = Field(
+        default=None,
+        description="with explain=true: the score without any word; with all contributions "
+        "it makes the score",
+    )
 
 
 class ScoredTexts(BaseModel):
@@ -85,9 +101,31 @@ class SentimentTrend(BaseModel):
     points: list[TrendPoint]
 
 
-@router.post("/score", response_model=ScoredTexts)
-async def score_texts(ports: Ports, body: TextsToScore) -> Response:
+class ShadowAgreements(BaseModel):
+    """One line for each version that served and each that was its shadow."""
+
+    agreements: list[ShadowAgreement]
+
+
+@router.post("/score", response_model=ScoredTexts, response_model_exclude_none=True)
+async def score_texts(
+    ports: Ports,
+    body: TextsToScore,
+    explain: Annotated[
+        bool,
+        Query(
+            description=f"also say which words the scores came from; texts of up to {MAX_WORDS} "
+            f"words, {MAX_WORDS_AT_ONCE} together"
+        ),
+    ] = False,
+) -> Response:
     """Score texts: negative, neutral or positive for the price of what they speak of."""
+    if explain:
+        explained = await SentimentExplaining(ports.sentiment).explain(body.texts)
+        return Response(
+            orjson.dumps({"scores": [_explained(one) for one in explained]}),
+            media_type="application/json",
+        )
     scores = await ports.sentiment.score(body.texts)
     # Written out here: checking our own numbers once more costs as much as a short text's score.
     document = {"scores": [_answer(score) for score in scores]}
@@ -137,6 +175,12 @@ async def sentiment_trend(
     )
 
 
+@router.get("/agreement")
+async def shadow_agreement(ports: Ports) -> ShadowAgreements:
+    """How far challengers that score as shadows agree with the scores given out."""
+    return ShadowAgreements(agreements=await ports.articles.shadow_agreement())
+
+
 def _has_half_a_character(text: str) -> bool:
     # JSON can spell one half of a surrogate pair; no encoding can write it again.
     try:
@@ -148,3 +192,8 @@ def _has_half_a_character(text: str) -> bool:
 
 def _answer(made: SentimentScore) -> dict[str, Any]:
     return {**dict(made), "label": made.label.value, "score": made.score}
+
+
+def _explained(made: Attribution) -> dict[str, Any]:
+    words = [dict(word) for word in made.words]
+    return {**_answer(made.score), "words": words, "base": made.base}

@@ -1,0 +1,114 @@
+"""The two strategies that read news and forecasts, over real candles, whatever they earn.
+
+`python -m benchmarks.known_strategies [--candles FILE.parquet] [--headlines FILE.parquet]
+[--forecast FILE.parquet]`
+
+Recorded headlines about bitcoin are scored by the compact model, each known from when it was
+published; parameters are chosen on two years and judged on the half year after, again and
+again. The account out of sample stands beside buying and holding over the same candles, and
+the best set of the whole grid beside what luck alone would give. `--forecast` takes the
+columns known_at and value (the log return expected), from forecasts of a model that had
+not seen those candles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from finsight.backtesting import sweep, walk_forward, with_known
+from finsight.domain.backtest import metadata_of
+from finsight.domain.known_values import KnownValues
+from finsight.settings import SentimentSettings, Settings
+from finsight.wiring import load_sentiment_model
+
+SHARED = Path(__file__).parents[2] / "shared/data"
+COSTS = {"fee": 0.001, "slippage": 0.0005}
+TRAIN, TEST, PURGE = 2 * 8_760, 4_380, 168
+SENTIMENT_GRID = {
+    "window": [6, 12, 24, 48, 96, 168],
+    "enter": [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4],
+    "leave": [-0.2, -0.1, -0.05, 0.0, 0.05, 0.1],
+}
+FORECAST_GRID = {
+    "enter": [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01],
+    "leave": [-0.005, -0.002, 0.0],
+    "stale": [6, 24],
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument(
+        "--candles", type=Path, default=SHARED / "candles/binance/BTC-USDT/1h.parquet"
+    )
+    options.add_argument("--headlines", type=Path, default=SHARED / "news/crypto_headlines.parquet")
+    options.add_argument("--forecast", type=Path)
+    chosen = options.parse_args()
+    candles = pq.read_table(chosen.candles)
+    scores = scored_headlines(chosen.headlines)
+    beside = with_known(candles, sentiment=scores)
+    judge("sentiment_momentum", beside, SENTIMENT_GRID)
+    if chosen.forecast is not None:
+        beside = with_known(candles, forecast=pq.read_table(chosen.forecast))
+        judge("forecast_threshold", beside, FORECAST_GRID)
+
+
+def scored_headlines(file: Path) -> KnownValues:
+    """Every headline about bitcoin, scored; known from when it was published."""
+    table = pq.read_table(file, columns=["ts", "title", "tickers"])
+    about = [
+        "BTC" in (row["tickers"] or "").split(",") or "bitcoin" in row["title"].lower()
+        for row in table.to_pylist()
+    ]
+    table = table.filter(about).sort_by("ts")
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder), sentiment=SentimentSettings(threads=2))
+        model = load_sentiment_model(settings, "compact")
+        titles = table.column("title").to_pylist()
+        scores = [
+            s.score for at in range(0, len(titles), 512) for s in model.score(titles[at : at + 512])
+        ]
+    print(f"scored {len(titles):,} headlines in {time.perf_counter() - started:.0f} s")
+    return KnownValues(table.column("ts").to_numpy(), np.array(scores))
+
+
+def judge(strategy: str, beside: Any, grid: Mapping[str, Sequence[float]]) -> None:
+    """Print what the strategy earned out of sample, beside holding, and how lucky its best was."""
+    for direction in ("long", "both"):
+        rolled = walk_forward(
+            beside,
+            strategy,
+            grid,
+            train=TRAIN,
+            test=TEST,
+            purge=PURGE,
+            costs=COSTS,
+            direction=direction,
+        )
+        own = rolled.statistics
+        print(
+            f"{strategy}, {direction}, out of sample over {rolled.notes['folds']} half years: "
+            f"return {own['total_return']:.1%}, Sharpe {own['sharpe']:.2f}, drawdown "
+            f"{own['max_drawdown']:.1%}, {own['trades']} trades; held: "
+            f"{own['buy_and_hold_return']:.1%}; Sharpe where chosen {rolled.notes['in_sample']:.2f}"
+        )
+    table = sweep(beside, strategy, grid, costs=COSTS)
+    winner = metadata_of(table)["winner"]
+    verdict = "significant" if winner["significant"] else "not significant: luck explains it"
+    print(
+        f"{strategy}, best of {table.num_rows} sets in sample: {winner['parameters']}, deflated "
+        f"Sharpe {winner['deflated_sharpe']:.2f}, {verdict}"
+    )
+
+
+if __name__ == "__main__":
+    main()

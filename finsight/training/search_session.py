@@ -1,0 +1,347 @@
+"""One session of a search on Ray Tune: trials proposed, watched, and written down."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Read when Tune is imported or first used: its own log files, and its own Ctrl-C.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+import ray
+from ray import tune
+
+from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
+from finsight.domain.forecast_windows import make_examples
+from finsight.domain.forecaster_plan import plan_training, segments
+from finsight.domain.forecaster_recipe import ForecasterRecipe
+from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
+from finsight.ports.models import TrainedForecaster
+from finsight.settings import NAMESPACE
+from finsight.training.forecaster_data import TrainingData
+from finsight.training.recipe_searcher import METRIC, TIME, RecipeSearcher, RememberingAsha
+from finsight.training.search_ledger import SearchLedger
+from finsight.wiring import learn_forecaster, standing_loss
+
+_LOSSES_SURVIVED = 3
+_FINISHED, _REFUSED = "finished", "refused"
+_TUNE_FOLDER = "tune"
+_WAITED_LONG_S = 30.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a search is doing now. `running` holds the numbers of the trials at work."""
+
+    plan: SearchPlan
+    records: Sequence[TrialRecord]
+    running: frozenset[int] = frozenset()
+    seconds: float = 0.0
+    note: str = ""
+
+
+Watch = Callable[[Standing], None]
+Tell = Callable[[TrialRecord], None]
+Teach = Callable[
+    [TrainingData, ForecasterRecipe, Callable[[int, float], None], Path], TrainedForecaster
+]
+
+
+def teach(
+    data: TrainingData,
+    recipe: ForecasterRecipe,
+    report: Callable[[int, float], None],
+    state_folder: Path,
+) -> TrainedForecaster:
+    """Train by `recipe`; each check is reported as a step and a loss beside naive's.
+
+    The loss is the validation loss in naive's on the same windows: 1 is as good as naive,
+    and recipes whose windows differ in length can be compared.
+
+    Raises: InvalidInput, StoreUnavailable.
+    """
+    plan = plan_training(data.histories, recipe, str(data.timeframe), data.splits)
+    windows = [make_examples(segment, plan.shape) for segment in segments(data.histories, plan)]
+    naive = standing_loss(plan, windows)
+
+    def checked(step: int, loss: float) -> bool:
+        report(step, loss / naive)
+        return False
+
+    return learn_forecaster(plan, windows, checked=checked, state_folder=state_folder)
+
+
+def run_trial(config: dict[str, Any], data: TrainingData, teach: Teach) -> None:
+    """Train one recipe in a process of Ray's, reporting at every check."""
+    last = {TIME: 0, METRIC: math.nan}
+
+    def report(step: int, loss: float) -> None:
+        last.update({TIME: step, METRIC: loss})
+        tune.report(dict(last))
+
+    try:
+        teach(data, ForecasterRecipe(**config["recipe"]), report, Path(config["state_folder"]))
+    except FinSightError as exc:
+        # Another try would end the same way.
+        tune.report({**last, _REFUSED: str(exc)})
+        return
+    tune.report({**last, _FINISHED: True})
+
+
+class Ending(tune.Stopper):
+    """When a session ends before all trials do: Ctrl-C, or its time is up."""
+
+    def __init__(self, seconds_left: float | None) -> None:
+        self._until = None if seconds_left is None else time.monotonic() + seconds_left
+        self.interrupted = False
+
+    @property
+    def is_due(self) -> bool:
+        return self.interrupted or (self._until is not None and time.monotonic() >= self._until)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.is_due
+
+    def __reduce__(self) -> Any:
+        return Ending, (None,)
+
+    @contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Let the first Ctrl-C or SIGTERM end the session, and a second one everything."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def end(number: int, _frame: FrameType | None) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        ending = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, end) for number in ending}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class TrialDesk(tune.Callback):
+    """Writes down what Tune tells of the trials, and shows it to whoever watches."""
+
+    def __init__(self, ledger: SearchLedger, ending: Ending, watch: Watch, tell: Tell) -> None:
+        self._ledger = ledger
+        self._tell = tell
+        self._ending = ending
+        self._watch = watch
+        self._running: set[int] = set()
+        self._began = time.monotonic()
+        self._before_s = ledger.seconds
+        self._shown = -math.inf
+        self._ever_ran = False
+
+    def __reduce__(self) -> Any:
+        return tune.Callback, ()
+
+    @property
+    def seconds(self) -> float:
+        return self._before_s + time.monotonic() - self._began
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self._shown < 1.0:
+            return
+        self._ledger.keep_seconds(self.seconds)
+        waited = time.monotonic() - self._began > _WAITED_LONG_S and not self._ever_ran
+        cpus = self._ledger.plan.cpus
+        self.show(f"waiting until {cpus:g} CPUs of the cluster are free" if waited else "")
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        self._running.add(record.number)
+        self._ever_ran = True
+        if record.began_s is None:
+            self._keep(record.model_copy(update={"began_s": self.seconds}))
+        self.show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        record = self._record(trial).reported(result[TIME], result[METRIC])
+        if result.get(_REFUSED):
+            record = self._ended(record, TrialState.FAILED, result[_REFUSED])
+        elif result.get(_FINISHED) or record.step >= record.recipe.steps:
+            record = self._finished(record)
+        elif not math.isfinite(result[METRIC]):
+            record = self._ended(record, TrialState.FAILED, f"it diverged by step {result[TIME]}")
+        self._keep(record)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        self._running.discard(record.number)
+        if record.state is TrialState.OPEN and not self._ending.is_due:
+            self._keep(self._ended(record, TrialState.STOPPED, "not among the best third"))
+        self.show()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        self._keep(record.model_copy(update={"restarts": record.restarts + 1}))
+        self.show(f"trial {record.number} lost its process; it goes on from its state")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        self._running.discard(record.number)
+        reason = _last_words(trial)
+        self._keep(self._ended(record, TrialState.FAILED, reason))
+        self.show()
+
+    def show(self, note: str = "") -> None:
+        self._shown = time.monotonic()
+        self._watch(
+            Standing(
+                self._ledger.plan,
+                self._ledger.records,
+                frozenset(self._running),
+                self.seconds,
+                note,
+            )
+        )
+
+    def _record(self, trial: Any) -> TrialRecord:
+        return self._ledger.get(trial.config["number"])
+
+    def _keep(self, record: TrialRecord) -> None:
+        self._ledger.keep(record)
+        self._tell(record)
+
+    def _finished(self, record: TrialRecord) -> TrialRecord:
+        if not math.isfinite(record.best):
+            return self._ended(record, TrialState.FAILED, "it ended without a validation loss")
+        return self._ended(record, TrialState.FINISHED, "")
+
+    def _ended(self, record: TrialRecord, state: TrialState, reason: str) -> TrialRecord:
+        if record.state is not TrialState.OPEN:
+            return record
+        words = " ".join(reason.split())
+        return record.model_copy(
+            update={"state": state, "reason": words, "ended_s": round(self.seconds, 1)}
+        )
+
+
+def run_session(
+    ledger: SearchLedger,
+    data: TrainingData,
+    teach: Teach,
+    *,
+    watch: Watch,
+    tell: Tell,
+    seconds_left: float | None = None,
+) -> bool:
+    """Try recipes until the plan's trials or its time are used up.
+
+    Returns whether it was interrupted. What a trial reported is on disk before the next
+    word of it is heard.
+
+    Raises: InvalidInput (a trial takes more CPUs than the cluster has), ModelUnavailable.
+    """
+    plan = ledger.plan
+    cpus = connect(plan.cpus)
+    at_once = max(1, int(cpus // plan.cpus))
+    searcher, ending = RecipeSearcher(ledger), Ending(seconds_left)
+    desk = TrialDesk(ledger, ending, watch, tell)
+    # What Tune keeps for its own way of resuming is of no use here: the ledger has it all.
+    shutil.rmtree(ledger.folder / _TUNE_FOLDER, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(run_trial, data=data, teach=teach), {"cpu": plan.cpus}
+        ),
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode="min",
+            search_alg=searcher,
+            scheduler=RememberingAsha(ledger),
+            num_samples=-1,
+            max_concurrent_trials=at_once,
+            # Importing torch takes a trial longer than starting over in the same process.
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=plan.name,
+            storage_path=str(ledger.folder / _TUNE_FOLDER),
+            stop=ending,
+            callbacks=[desk],
+            failure_config=tune.FailureConfig(max_failures=_LOSSES_SURVIVED),
+            verbose=0,
+        ),
+    )
+    for name in ("ray.tune", "ray.train"):
+        # Trials that fail are in the table; its own stack traces say nothing more.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with ending.by_signals():
+            desk.show()
+            tuner.fit()
+    except tune.TuneError as exc:
+        raise ModelUnavailable(f"the search broke off: {str(exc).strip()[-400:]}") from exc
+    finally:
+        ledger.keep_seconds(desk.seconds)
+        shutil.rmtree(ledger.folder / _TUNE_FOLDER, ignore_errors=True)
+    return ending.interrupted
+
+
+def connect(cpus: float) -> float:
+    """Join the cluster that RAY_ADDRESS names (as in a Ray job), else start one here.
+
+    Returns how many CPUs it has. Raises: InvalidInput (fewer than a trial takes).
+    """
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(namespace=NAMESPACE, log_to_driver=False)
+        else:
+            here = os.cpu_count() or 1
+            if cpus > here:
+                raise _too_many(cpus, here)
+            ray.init(
+                address="local",
+                num_cpus=here,
+                namespace=NAMESPACE,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found = available.get("CPU", 0.0)
+    if cpus > found:
+        raise _too_many(cpus, found)
+    return found
+
+
+def _too_many(asked: float, there: float) -> InvalidInput:
+    return InvalidInput(
+        f"a trial is to take {asked:g} CPUs and this Ray cluster has {there:g}: no trial "
+        "could ever start; give it fewer"
+    )
+
+
+def _last_words(trial: Any) -> str:
+    """Return the last line of what ended a trial."""
+    try:
+        lines = Path(trial.error_file).read_text().strip().splitlines()
+    except (OSError, TypeError):
+        lines = []
+    return (lines[-1] if lines else "its process was lost again and again")[:300]
