@@ -20,13 +20,9 @@ from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import (
-    ExplainingForecasts,
-    ModelRegistry,
-    PromotionService,
-    SentimentService,
-)
+from finsight.ports.models import ExplainingForecasts, ModelRegistry, SentimentService
 from finsight.ports.news import ArticleStore
+from finsight.ports.promotion import PromotionService
 from finsight.services.drift_watch import DriftWatch
 from finsight.services.retraining import Retraining
 from finsight.services.training_jobs import TrainingJobs

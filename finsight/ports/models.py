@@ -14,8 +14,6 @@ import numpy as np
 from finsight.domain.candle import Series
 from finsight.domain.explanation import ForecastExplanation
 from finsight.domain.forecast import Basis, Role
-from finsight.domain.labelled_texts import LabelledText
-from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import PromotionDecision
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -264,54 +262,4 @@ class ModelRegistry(Protocol):
 
     def fetch(self, reference: ModelReference, folder: Path) -> Path:
         """Bring the version's files to disk under `folder`; return where they are."""
-        ...
-
-
-@dataclass(frozen=True)
-class ModelReaders:
-    """How versions are read that are not served yet. All block.
-
-    Attributes:
-        forecaster: reads a version of a forecaster.
-        naive: the forecaster that every other one must beat.
-        sentiment: reads a version of a sentiment model; for None the one that answers where
-            the registry has no champion.
-        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
-            keeps no list.
-
-    They raise ModelUnavailable and StoreUnavailable.
-    """
-
-    forecaster: Callable[[ModelReference], Forecaster]
-    naive: Forecaster
-    sentiment: Callable[[ModelReference | None], SentimentModel]
-    texts_seen: Callable[[ModelReference | None], frozenset[str] | None]
-
-
-class PromotionService(Protocol):
-    """Compares versions and decides who serves, wherever that is computed."""
-
-    async def compare(
-        self, kind: str, version: str, texts: Sequence[LabelledText] | None = None
-    ) -> ModelComparison:
-        """Hold a version against the champion of its kind, on data new to both.
-
-        Raises:
-            InvalidInput: it is the champion itself, or what new data is can't be known.
-            NotFound: there is no such version.
-            ModelUnavailable, StoreUnavailable: try again later.
-        """
-        ...
-
-    async def promote(
-        self,
-        kind: str,
-        version: str,
-        *,
-        by: str,
-        reason: str = "",
-        force: bool = False,
-        texts: Sequence[LabelledText] | None = None,
-    ) -> PromotionDecision:
-        """Decide whether a version shall serve, write it down, and do it. Raises: as `compare`."""
         ...

@@ -11,8 +11,9 @@ from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
 from finsight.ports.clock import Clock
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ModelReaders, ModelReference, ModelRegistry
+from finsight.ports.models import ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
+from finsight.ports.promotion import ModelReaders
 from finsight.services import forecaster_comparison, sentiment_comparison
 from finsight.services.forecaster_comparison import ForecasterComparison
 from finsight.services.predecessor import sent_away

@@ -20,8 +20,9 @@ from finsight.domain.promotion import CHALLENGER, Verdict
 from finsight.domain.sentiment import SentimentLabel, SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastInput, ModelReaders, ModelReference, ModelRegistry
+from finsight.ports.models import ForecastInput, ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
+from finsight.ports.promotion import ModelReaders
 from finsight.services.promotion import Promotion, roll_back
 from finsight.services.sentiment_comparison import text_mark
 from finsight.wiring import (
