@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
         Forecaster,
-        ModelReaders,
         ModelReference,
         ModelRegistry,
         SentimentModel,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
         TrainingProgress,
     )
     from finsight.ports.news import ArticleStore, KnownSentiment, NewsSource
+    from finsight.ports.promotion import ModelReaders
     from finsight.ports.state import StateStore
     from finsight.ports.training_jobs import TrainingJobStore
 
@@ -258,7 +258,7 @@ def recipe_of(settings: Settings, reference: ModelReference) -> ForecasterRecipe
 def open_model_readers(settings: Settings) -> ModelReaders:
     """What reads versions that don't serve, for comparing them with those that do."""
     from finsight.adapters.models.texts_seen import read_texts_seen
-    from finsight.ports.models import ModelReaders
+    from finsight.ports.promotion import ModelReaders
 
     def sentiment(reference: ModelReference | None) -> SentimentModel:
         if reference is None:

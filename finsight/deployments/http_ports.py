@@ -21,12 +21,9 @@ from finsight.ports.events import EventBus
 from finsight.ports.explanations import ExplainingForecasts
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import (
-    ModelRegistry,
-    SentimentService,
-)
+from finsight.ports.models import ModelRegistry, SentimentService
 from finsight.ports.news import ArticleStore
-from finsight.ports.promotions import PromotionService
+from finsight.ports.promotion import PromotionService
 from finsight.services.drift_watch import DriftWatch
 from finsight.services.retraining import Retraining
 from finsight.services.training_jobs import TrainingJobs

@@ -247,24 +247,3 @@ class ModelRegistry(Protocol):
     def fetch(self, reference: ModelReference, folder: Path) -> Path:
         """Bring the version's files to disk under `folder`; return where they are."""
         ...
-
-
-@dataclass(frozen=True)
-class ModelReaders:
-    """How versions are read that are not served yet. All block.
-
-    Attributes:
-        forecaster: reads a version of a forecaster.
-        naive: the forecaster that every other one must beat.
-        sentiment: reads a version of a sentiment model; for None the one that answers where
-            the registry has no champion.
-        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
-            keeps no list.
-
-    They raise ModelUnavailable and StoreUnavailable.
-    """
-
-    forecaster: Callable[[ModelReference], Forecaster]
-    naive: Forecaster
-    sentiment: Callable[[ModelReference | None], SentimentModel]
-    texts_seen: Callable[[ModelReference | None], frozenset[str] | None]

@@ -17,8 +17,9 @@ from finsight.domain.significance import FEWEST, diebold_mariano
 from finsight.domain.timeframe import Timeframe, from_ms
 from finsight.ports.clock import Clock
 from finsight.ports.market import CandleStore
-from finsight.ports.models import Forecaster, ModelReaders, ModelReference
+from finsight.ports.models import Forecaster, ModelReference
 from finsight.ports.news import ArticleStore
+from finsight.ports.promotion import ModelReaders
 from finsight.services.comparison_windows import HISTORY_CANDLES, Span, Windows, cut_windows
 
 KIND_PREFIX = "forecaster-"

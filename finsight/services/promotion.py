@@ -11,8 +11,9 @@ from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
 from finsight.ports.clock import Clock
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ModelReaders, ModelReference, ModelRegistry
+from finsight.ports.models import ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
+from finsight.ports.promotion import ModelReaders
 from finsight.services import forecaster_comparison, sentiment_comparison
 from finsight.services.forecaster_comparison import ForecasterComparison
 from finsight.services.predecessor import sent_away
@@ -37,6 +38,7 @@ class Promotion:
         """`input_candles` is what serving looks back over."""
         self._registry = registry
         self._clock = clock
+        self._readers = readers
         self._forecasters = ForecasterComparison(candles, articles, clock, readers, input_candles)
         self._sentiment = SentimentComparison(readers)
 
@@ -82,6 +84,8 @@ class Promotion:
         except InvalidInput as exc:
             if not force:
                 raise
+            # Whatever it is worth, it must be able to answer.
+            await asyncio.to_thread(self._read, challenger)
             found = f"not compared: {exc}"
         away = await asyncio.to_thread(sent_away, self._registry, kind, version)
         if away is not None:
@@ -103,6 +107,13 @@ class Promotion:
         )
         await asyncio.to_thread(carry_out, self._registry, decision)
         return decision
+
+    def _read(self, reference: ModelReference) -> None:
+        """Raises: ModelUnavailable, StoreUnavailable."""
+        if reference.kind == sentiment_comparison.KIND:
+            self._readers.sentiment(reference)
+        else:
+            self._readers.forecaster(reference)
 
     def _both(self, kind: str, version: str) -> tuple[ModelReference, ModelReference | None]:
         challenger = version_of(self._registry, kind, version)

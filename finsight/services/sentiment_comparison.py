@@ -11,7 +11,8 @@ from finsight.domain.errors import InvalidInput
 from finsight.domain.labelled_texts import LabelledText, same_words
 from finsight.domain.model_comparison import BesideRival, Measure, ModelComparison
 from finsight.domain.significance import mcnemar
-from finsight.ports.models import ModelReaders, ModelReference, SentimentModel
+from finsight.ports.models import ModelReference, SentimentModel
+from finsight.ports.promotion import ModelReaders
 
 KIND = "sentiment"
 FEWEST_TEXTS = 100

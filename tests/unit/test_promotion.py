@@ -20,8 +20,9 @@ from finsight.domain.promotion import CHALLENGER, Verdict
 from finsight.domain.sentiment import SentimentLabel, SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastInput, ModelReaders, ModelReference, ModelRegistry
+from finsight.ports.models import ForecastInput, ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
+from finsight.ports.promotion import ModelReaders
 from finsight.services.promotion import Promotion, roll_back
 from finsight.services.sentiment_comparison import text_mark
 from finsight.wiring import (
@@ -238,6 +239,11 @@ async def test_one_that_does_not_say_what_it_saw_can_only_be_forced(desk):
         KIND, model.version, by="ada", force=True, reason="from the old platform"
     )
     assert decision.reason.startswith("from the old platform. not compared: forecaster-1h version")
+    broken = desk.add(None, trained_until="")
+    del desk.models[KIND, broken.version]
+    with pytest.raises(KeyError):
+        await desk.promotion.promote(KIND, broken.version, by="ada", force=True, reason="please")
+    assert desk.registry.champion(KIND).version == model.version
 
 
 async def test_one_that_answers_no_numbers_is_neither_promoted_nor_forced(desk):

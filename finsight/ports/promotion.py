@@ -1,11 +1,34 @@
-"""What FinSight needs of whoever decides which version serves."""
+"""What promotion needs of versions that don't serve, and what others need of promotion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from finsight.domain.labelled_texts import LabelledText
 from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import PromotionDecision
+from finsight.ports.models import Forecaster, ModelReference, SentimentModel
+
+
+@dataclass(frozen=True)
+class ModelReaders:
+    """How versions are read that are not served yet. All block.
+
+    Attributes:
+        forecaster: reads a version of a forecaster.
+        naive: the forecaster that every other one must beat.
+        sentiment: reads a version of a sentiment model; for None the one that answers where
+            the registry has no champion.
+        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
+            keeps no list.
+
+    They raise ModelUnavailable and StoreUnavailable.
+    """
+
+    forecaster: Callable[[ModelReference], Forecaster]
+    naive: Forecaster
+    sentiment: Callable[[ModelReference | None], SentimentModel]
+    texts_seen: Callable[[ModelReference | None], frozenset[str] | None]
 
 
 class PromotionService(Protocol):
