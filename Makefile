@@ -40,7 +40,7 @@ types: $(READY) ## types
 	@$(BIN)/mypy
 
 BENCHMARKS := read_candles backfill gateway_overhead sentiment_quantisation sentiment_throughput \
-  news_latency backtest_vs_vectorbt sweep_over_ray
+  news_latency backtest_vs_vectorbt sweep_over_ray forecast_walk_forward
 
 bench: $(READY) ## every benchmark, ours beside the peer's (half an hour)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -18,6 +18,7 @@ from finsight.actors.served_forecasts import ServedForecasts
 from finsight.actors.shadow_forecasts import ShadowForecasts
 from finsight.domain.candle import Series
 from finsight.domain.errors import ModelUnavailable
+from finsight.domain.known_features import nothing_known
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
@@ -168,7 +169,8 @@ class ForecastModels:
         newest = newest_closed(series.timeframe, self._clock.now())
         start = newest - 3 * self._settings.forecasting.input_candles * series.timeframe.duration
         candles = await self._candles.read(series, start, newest)
-        request = ForecastInput(series, np.array(candles.column("close")), 1)
+        closes = np.array(candles.column("close"))
+        request = ForecastInput(series, closes, 1, nothing_known(len(closes)))
         await ports.champion.until_answered_by(name_of(champion), request, _SERVED_WITHIN_S)
 
 

@@ -11,7 +11,11 @@ evaluate = typer.Typer(help="Judge models on data they were not trained on.", no
 def register(app: typer.Typer) -> None:
     """Add these groups to `app`, with the commands of each model."""
     # They name the groups above, so these must be there first.
-    from finsight.commands import forecaster_training, sentiment_training  # noqa: F401
+    from finsight.commands import (  # noqa: F401
+        forecaster_judging,
+        forecaster_training,
+        sentiment_training,
+    )
 
     app.add_typer(train, name="train")
     app.add_typer(evaluate, name="evaluate")

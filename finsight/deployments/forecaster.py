@@ -15,10 +15,16 @@ from finsight.deployments.canary import Canary, takes
 from finsight.deployments.champion_following import POLL_S, AliasFollowing, Serving
 from finsight.domain.candle import Series
 from finsight.domain.forecast import Basis, Role
+from finsight.domain.known_features import nothing_known
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.models import (
+    CalibratedForecaster,
+    ForecastInput,
+    ModelReference,
+    ServedForecast,
+)
 from finsight.ports.models import Forecaster as ForecastingModel
-from finsight.ports.models import ForecastInput, ModelReference, ServedForecast
 from finsight.settings import Settings
 from finsight.wiring import (
     naive_forecaster,
@@ -238,7 +244,7 @@ def _answer(batch: Sequence[_Asked], choices: Sequence[_Choice]) -> list[ServedF
             model=choice.model.name,
             model_version=choice.model.version,
             basis=choice.basis,
-            reason=choice.reason,
+            reason=_in_words(choice, asked.request),
             role=choice.role,
         )
         for quantiles, asked, choice in zip(answers, batch, choices, strict=True)
@@ -250,4 +256,11 @@ def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
     series = Series(exchange="warm", symbol="WARM/UP", timeframe=timeframe)
     closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
     for size in (1, 8):
-        model.forecast([ForecastInput(series, closes, 1)] * size)
+        model.forecast([ForecastInput(series, closes, 1, nothing_known(len(closes)))] * size)
+
+
+def _in_words(choice: _Choice, request: ForecastInput) -> str:
+    """Why this model answered, and what its intervals lack."""
+    model = choice.model
+    remark = model.remark(request) if isinstance(model, CalibratedForecaster) else None
+    return choice.reason if remark is None else f"{choice.reason}; {remark}"

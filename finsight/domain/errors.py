@@ -2,6 +2,7 @@
 
     FinSightError
     |-- InvalidInput         the caller's mistake; change the request           HTTP 422
+    |   `-- LookedAhead      a model would learn from its own future            HTTP 422
     |-- NotFound             no such symbol, article, model or part             HTTP 404
     |-- SourceUnavailable    an upstream is down; try again later               HTTP 503
     |   `-- SourceBusy       an upstream asked us to slow down                  HTTP 503
@@ -24,6 +25,10 @@ class FinSightError(Exception):
 
 class InvalidInput(FinSightError):
     """The caller's mistake: the request must change."""
+
+
+class LookedAhead(InvalidInput):
+    """Something later than it may be was about to be used: the data must be joined otherwise."""
 
 
 class NotFound(FinSightError):

@@ -63,14 +63,33 @@ class OriginLosses(NamedTuple):
 
 
 def scale_of(histories: np.ndarray) -> Scale:
-    """The scale of each row of closes before an origin, shape (origins, history).
+    """The scale over each row of closes before an origin, shape (origins, history)."""
+    count, length = histories.shape
+    neighbours = np.arange(1, count * length) % length != 0
+    ends = np.arange(1, count + 1) * length - 1
+    return scales_before(histories.ravel(), neighbours, ends, length)
 
-    A price that never moved has no scale: its rows are nan.
+
+def scales_before(
+    closes: np.ndarray, neighbours: np.ndarray, rows: np.ndarray, history: int
+) -> Scale:
+    """The scale over the `history` closes up to and with each of `rows`.
+
+    `neighbours` (one shorter than `closes`) says where a close follows the one before it
+    without a gap: a change over a gap is not one candle's. nan where nothing moved.
     """
-    changes = np.diff(histories, axis=1)
-    absolute, square = np.abs(changes).mean(axis=1), (changes**2).mean(axis=1)
-    still = absolute <= 0
-    return Scale(np.where(still, np.nan, absolute), np.where(still, np.nan, square))
+    changes = np.where(neighbours, np.diff(closes), 0.0)
+
+    def before(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        summed: np.ndarray = sums[rows] - sums[np.maximum(rows - history + 1, 0)]
+        return summed
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        count = before(neighbours.astype(np.float64))
+        absolute, square = before(np.abs(changes)) / count, before(changes**2) / count
+    moved = absolute > 0
+    return Scale(np.where(moved, absolute, np.nan), np.where(moved, square, np.nan))
 
 
 def step_losses(quantiles: np.ndarray, truth: np.ndarray, scale: Scale) -> StepLosses:

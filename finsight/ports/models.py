@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -43,11 +43,14 @@ class ForecastInput:
     """What a forecaster sees of one series: closes of closed candles, oldest first.
 
     `closes` has shape (history,), float64, quote currency; `horizon` is in candles.
+    `known` holds `domain.known_features.FEATURES`, row for row with `closes`, for the
+    models that see more than prices.
     """
 
     series: Series
     closes: np.ndarray
     horizon: int
+    known: Mapping[str, np.ndarray] | None = None
 
 
 class Forecaster(Protocol):
@@ -85,15 +88,28 @@ class Forecaster(Protocol):
         ...
 
 
+@runtime_checkable
+class CalibratedForecaster(Protocol):
+    """A forecaster whose intervals are measured on its past errors."""
+
+    def remark(self, request: ForecastInput) -> str | None:
+        """Say it where there is too little past to measure on; None where there is enough."""
+        ...
+
+
 class TrainedForecaster(Forecaster, Protocol):
     """A forecaster fresh from its training.
 
     `metrics` compare it with naive on the last part of the candles, which it never
-    saw; `trained_until` is when that part begins.
+    saw; `trained_until` is when that part begins. `history` holds, check by check, the
+    training's `loss` and `validation_loss`.
     """
 
     @property
     def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def history(self) -> Mapping[str, Sequence[float]]: ...
 
     @property
     def params(self) -> Mapping[str, str]: ...

@@ -24,7 +24,7 @@ from tests.builders import BTC_HOURLY, BTC_MINUTES, ETH_HOURLY, a_walk
 pytestmark = pytest.mark.timeout(300)
 
 APP = "forecaster-test"
-CLOSES = a_walk(200).column("close")
+CLOSES = a_walk(400).column("close")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def served(handle: Any) -> ServedForecasts:
     return ServedForecasts(APP)
 
 
-def asked(series: Series = BTC_HOURLY, rows: int = 200, horizon: int = 3) -> ForecastInput:
+def asked(series: Series = BTC_HOURLY, rows: int = 400, horizon: int = 3) -> ForecastInput:
     return ForecastInput(series, CLOSES[:rows], horizon)
 
 
@@ -78,6 +78,15 @@ async def test_a_series_it_was_trained_on_gets_the_model(served: ServedForecasts
     assert answer.quantiles.shape == answer.naive.shape == (3, 5)
     assert answer.naive[:, 2] == pytest.approx(CLOSES[-1])
     assert not np.array_equal(answer.quantiles, answer.naive)
+
+
+async def test_intervals_that_rest_on_no_past_errors_are_said_to(served: ServedForecasts) -> None:
+    long = await served.forecast(asked())
+    short = await served.forecast(ForecastInput(BTC_HOURLY, CLOSES[-200:], 3))
+    assert "300 candles are needed to calibrate them on past errors, there are 200" in short.reason
+    assert "calibrate" not in long.reason
+    assert short.quantiles[:, 2] == pytest.approx(long.quantiles[:, 2])
+    assert short.quantiles[:, 1] != pytest.approx(long.quantiles[:, 1], rel=1e-6)
 
 
 async def test_another_series_of_the_timeframe_gets_the_global_model(

@@ -5,10 +5,17 @@ import pytest
 
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast import QUANTILES
-from finsight.domain.forecast_evaluation import directions, origin_losses, scale_of, step_losses
+from finsight.domain.forecast_evaluation import (
+    Scale,
+    directions,
+    origin_losses,
+    scale_of,
+    scales_before,
+    step_losses,
+)
 
-# Two origins, two steps; the closes before them moved by 1 and 3, and by 2 and 2.
-HISTORIES = np.array([[10.0, 11.0, 14.0], [20.0, 22.0, 20.0]])
+# Two origins, two steps.
+SCALE = Scale(np.array([2.0, 2.0]), np.array([5.0, 4.0]))
 TRUTH = np.array([[16.0, 12.0], [20.0, 30.0]])
 OURS = np.array(
     [[[10, 12, 14, 16, 18], [9, 11, 13, 15, 17]], [[18, 19, 20, 21, 22], [15, 18, 22, 26, 29]]],
@@ -17,10 +24,7 @@ OURS = np.array(
 
 
 def test_the_losses_are_those_of_the_formulas() -> None:
-    scale = scale_of(HISTORIES)
-    assert scale.absolute.tolist() == [2.0, 2.0]
-    assert scale.square.tolist() == [5.0, 4.0]
-    losses = step_losses(OURS, TRUTH, scale)
+    losses = step_losses(OURS, TRUTH, SCALE)
     assert losses.absolute.tolist() == [[1.0, 0.5], [0.0, 4.0]]
     assert losses.square == pytest.approx(np.array([[4 / 5, 1 / 5], [0.0, 64 / 4]]))
     # The close on the edge of an interval is inside it.
@@ -34,7 +38,7 @@ def test_the_losses_are_those_of_the_formulas() -> None:
 
 def test_an_origin_loses_the_mean_of_its_steps_and_naive_beside_it() -> None:
     naive = np.repeat(np.array([[14.0], [20.0]])[:, :, None], 2, axis=1) * np.ones(len(QUANTILES))
-    losses = origin_losses(OURS, naive, TRUTH, scale_of(HISTORIES))
+    losses = origin_losses(OURS, naive, TRUTH, SCALE)
     assert losses.mase.tolist() == [0.75, 2.0]
     assert losses.naive_mase.tolist() == [1.0, 2.5]
     # A forecast that is one number has half its absolute error as pinball loss.
@@ -43,7 +47,7 @@ def test_an_origin_loses_the_mean_of_its_steps_and_naive_beside_it() -> None:
 
 def test_a_quantile_is_what_makes_the_pinball_loss_least() -> None:
     draws = np.random.default_rng(0).normal(100, 5, (4000, 1))
-    scale = scale_of(np.tile([1.0, 2.0], (4000, 1)))
+    scale = Scale(np.ones(4000), np.ones(4000))
     right = np.quantile(draws, QUANTILES)
     for wrong in (0.8, 1.25):
         spread = 100 + wrong * (right - 100)
@@ -61,10 +65,30 @@ def test_a_direction_counts_only_where_it_was_said_and_came() -> None:
     assert np.array_equal(right, [[1.0, 0.0], [np.nan, np.nan]], equal_nan=True)
 
 
+def test_the_scale_is_the_typical_change_before_an_origin_without_the_gaps() -> None:
+    closes = np.array([10.0, 11.0, 14.0, 90.0, 92.0, 90.0])
+    neighbours = np.array([True, True, False, True, True])
+    scale = scales_before(closes, neighbours, np.array([2, 5, 5]), history=3)
+    assert scale.absolute.tolist() == [2.0, 2.0, 2.0]
+    assert scale.square.tolist() == [5.0, 4.0, 4.0]
+    whole = scales_before(closes, neighbours, np.array([5]), history=100)
+    assert whole.absolute.tolist() == [2.0]
+    assert whole.square.tolist() == [4.5]
+
+
+def test_rows_of_closes_have_the_scale_they_would_have_alone() -> None:
+    rows = np.array([[10.0, 11.0, 14.0], [90.0, 92.0, 90.0], [7.0, 7.0, 7.0]])
+    scale = scale_of(rows)
+    assert np.array_equal(scale.absolute, [2.0, 2.0, np.nan], equal_nan=True)
+    assert np.array_equal(scale.square, [5.0, 4.0, np.nan], equal_nan=True)
+
+
 def test_a_price_that_never_moved_has_no_scale() -> None:
-    assert np.isnan(scale_of(np.full((1, 5), 7.0)).absolute).all()
+    still = scales_before(np.full(5, 7.0), np.full(4, True), np.array([0, 4]), history=5)
+    assert np.isnan(still.absolute).all()
+    assert np.isnan(still.square).all()
 
 
 def test_forecasts_of_another_shape_are_refused() -> None:
     with pytest.raises(InvalidInput, match="don't fit"):
-        step_losses(OURS[:, :1], TRUTH, scale_of(HISTORIES))
+        step_losses(OURS[:, :1], TRUTH, SCALE)

@@ -15,6 +15,9 @@ from finsight.ports.models import ForecastInput
 MIN_ERRORS = 30
 """The fewest past errors that intervals are read from."""
 
+LOOKS_BACK = 1000
+"""The newest closes that intervals are read from: older errors belong to other times."""
+
 MAX_HORIZON = 720
 _MEDIAN = QUANTILES.index(0.5)
 
@@ -23,8 +26,8 @@ class NaiveForecaster:
     """Implements `ports.models.Forecaster`: the baseline, and the last resort.
 
     The median is the last close at every step. The intervals of step k are quantiles of
-    the errors, in log returns, that "the close k candles earlier" made over the history
-    given; they always hold the median, also where the history only rose or only fell.
+    the errors, in log returns, that "the close k candles earlier" made over the newest
+    `LOOKS_BACK` closes; they always hold the median, also where the history only rose or only fell.
     """
 
     name = "naive"
@@ -55,7 +58,7 @@ def check_naive_input(request: ForecastInput) -> None:
 
 def _forecast_one(request: ForecastInput) -> np.ndarray:
     check_naive_input(request)
-    logs = np.log(request.closes)
+    logs = np.log(request.closes[-LOOKS_BACK:])
     # Each row ends at one past close and looks back over the `horizon` before it, so that
     # every step has the same number of errors, the newest among them.
     rows = sliding_window_view(logs, request.horizon + 1)
