@@ -30,7 +30,11 @@ SHARED = Path(__file__).parents[2] / "shared/data/candles/binance/BTC-USDT/1h.pa
 CANDLES = 20_000
 COSTS = {"fee": 0.001, "slippage": 0.0005}
 WINDOWS = list(range(10, 260, 5))  # 50 windows: 1,225 pairs
-FAST, SLOW, SIGNAL = [6, 8, 10, 12, 14], [20, 23, 26, 29, 32], [5, 7, 9, 11, 13]  # of MACD
+# About as many sets for every strategy; --quick takes every third value.
+FAST, SLOW, SIGNAL = list(range(5, 16)), list(range(20, 42, 2)), list(range(4, 14))  # of MACD
+LOWER, UPPER = [20.0, 24, 28, 32, 36], [64.0, 68, 72, 76, 80]  # of RSI
+WIDTHS = [round(1.0 + 0.1 * step, 1) for step in range(25)]  # of Bollinger's bands
+EXITS = list(range(5, 130, 5))  # of Donchian's channel
 COMPARED = ("total_return", "sharpe", "max_drawdown", "trades")
 Signals = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -49,7 +53,7 @@ def main() -> None:
     pairs = {"fast": windows, "slow": windows}
     compare("ma_cross", table, pairs, {}, "long", ma_signals(candles, windows), 150)
     stops = {"stop_loss": 0.03, "take_profit": 0.06}
-    for name, grid, signals in others(candles, windows[::3]):
+    for name, grid, signals in others(candles, windows, 3 if chosen.quick else 1):
         compare(name, table, grid, stops, "both", signals, 50)
         compare(name, table, grid, {"trailing_stop": 0.04}, "short", signals, 50)
 
@@ -147,16 +151,16 @@ def ma_signals(candles: CandleArrays, windows: list[int]) -> Callable[[], Signal
 
 
 def others(
-    candles: CandleArrays, windows: list[int]
+    candles: CandleArrays, windows: list[int], step: int
 ) -> list[tuple[str, dict[str, list[float]], Callable[[], Signals]]]:
     """Every strategy, its grid, and its signals as vectorbt's indicators make them."""
     import vectorbt as vbt
 
     close = pd.Series(candles.close)
-    levels = [(low, high) for low in (20, 25, 30, 35) for high in (65, 70, 75, 80)]
-    widths = [1.5, 2.0, 2.5, 3.0]
-    spans = [(f, s, g) for f in FAST for s in SLOW for g in SIGNAL]
-    exits = [10, 20, 40]
+    lower, upper, widths, exits = LOWER[::step], UPPER[::step], WIDTHS[::step], EXITS[::step]
+    fast, slow, signal = FAST[::step], SLOW[::step], SIGNAL[::step]
+    levels = [(low, high) for low in lower for high in upper]
+    spans = [(f, s, g) for f in fast for s in slow for g in signal]
 
     def rsi() -> Signals:
         # vectorbt has no Wilder smoothing; the strength is ours, the crossings are its own.
@@ -179,9 +183,9 @@ def others(
         )
 
     def macd() -> Signals:
-        fast, slow, signal = (list(column) for column in zip(*spans, strict=True))
+        fasts, slows, smooth = (list(column) for column in zip(*spans, strict=True))
         lines = vbt.MACD.run(
-            close, fast, slow, signal, macd_ewm=True, signal_ewm=True, adjust=False
+            close, fasts, slows, smooth, macd_ewm=True, signal_ewm=True, adjust=False
         )
         return _both_ways(
             lines.macd_crossed_above(lines.signal), lines.macd_crossed_below(lines.signal)
@@ -200,12 +204,11 @@ def others(
         return sides[0], sides[1], sides[2], sides[3]
 
     pairs: dict[str, list[float]] = {"fast": list(windows), "slow": list(windows)}
-    low_levels, high_levels = [20.0, 25, 30, 35], [65.0, 70, 75, 80]
     several: list[tuple[str, dict[str, list[float]], Callable[[], Signals]]] = [
         ("ma_cross", pairs, ma_signals(candles, windows)),
-        ("rsi", {"window": list(windows), "lower": low_levels, "upper": high_levels}, rsi),
+        ("rsi", {"window": list(windows), "lower": lower, "upper": upper}, rsi),
         ("bollinger", {"window": list(windows), "width": widths}, bollinger),
-        ("macd", {"fast": FAST, "slow": SLOW, "signal": SIGNAL}, macd),
+        ("macd", {"fast": list(fast), "slow": list(slow), "signal": list(signal)}, macd),
         ("donchian", {"entry": list(windows), "exit": exits}, donchian),
     ]
     return several

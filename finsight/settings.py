@@ -111,6 +111,32 @@ class DriftSettings(_Block):
     )
 
 
+class ModelsSettings(_Block):
+    """How a new version of a model comes to serve, and what is watched when it does."""
+
+    shadow: bool = Field(
+        default=False,
+        description="let the challenger answer too: kept and scored, never returned",
+    )
+    canary_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the requests that the challenger answers, 0 to 1",
+    )
+    roll_back: bool = Field(
+        default=True,
+        description="let a new champion's predecessor forecast on as its shadow, and serve again "
+        "where it is clearly the better one",
+    )
+    watch_origins: int = Field(
+        default=0,
+        ge=0,
+        description="candles between two looks at a new champion's record, of four; 0: twice the "
+        "forecasts' horizon, at least 30",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Plain values only, so that it crosses processes."""
 
@@ -161,6 +187,7 @@ class Settings(BaseSettings):
     retraining: tuple[RetrainingRule, ...] = Field(
         default=(), description="models that are trained again by themselves, and when"
     )
+    models: ModelsSettings = Field(default_factory=ModelsSettings)
 
     @field_validator("data_dir")
     @classmethod

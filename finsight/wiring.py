@@ -15,10 +15,15 @@ from finsight.domain.errors import Misconfigured, StoreUnavailable
 from finsight.settings import ExchangeSettings, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from finsight.adapters.events.valkey_server import ValkeyServer
+    from finsight.adapters.models.unsent_runs import UnsentRuns
     from finsight.domain.candle_table import CandleTable
+    from finsight.domain.forecast_windows import Examples
+    from finsight.domain.forecaster_plan import TrainingPlan
+    from finsight.domain.forecaster_recipe import ForecasterRecipe
     from finsight.domain.timeframe import Timeframe
     from finsight.ports.backtests import BacktestStore
     from finsight.ports.clock import Clock
@@ -27,13 +32,14 @@ if TYPE_CHECKING:
     from finsight.ports.market import CandleStore, Exchange
     from finsight.ports.models import (
         Forecaster,
+        ModelReaders,
         ModelReference,
         ModelRegistry,
         SentimentModel,
         TrainedForecaster,
         TrainingProgress,
     )
-    from finsight.ports.news import ArticleStore, NewsSource
+    from finsight.ports.news import ArticleStore, KnownSentiment, NewsSource
     from finsight.ports.state import StateStore
     from finsight.ports.training_jobs import TrainingJobStore
 
@@ -140,9 +146,18 @@ def open_training_jobs(settings: Settings) -> TrainingJobStore:
 
 
 def open_model_registry(settings: Settings) -> ModelRegistry:
-    from finsight.adapters.models.mlflow_registry import MlflowRegistry
+    """The registry. A run that it can't take is kept, and `register` raises RunKept."""
+    from finsight.adapters.models.unsent_runs import KeepingRegistry
 
-    return MlflowRegistry(settings.mlflow_tracking_uri, settings.data_dir / "mlflow")
+    place = settings.data_dir / "mlflow"
+    return KeepingRegistry(settings.mlflow_tracking_uri, place, open_unsent_runs(settings))
+
+
+def open_unsent_runs(settings: Settings) -> UnsentRuns:
+    """The runs that wait for the registry, below the data folder."""
+    from finsight.adapters.models.unsent_runs import UnsentRuns
+
+    return UnsentRuns(settings.data_dir / "unsent")
 
 
 def load_sentiment_model(settings: Settings, demanded: str | None = None) -> SentimentModel:
@@ -165,6 +180,19 @@ def load_sentiment_model(settings: Settings, demanded: str | None = None) -> Sen
     )
 
 
+def read_sentiment_model(settings: Settings, reference: ModelReference) -> SentimentModel:
+    """Load one version of the sentiment model. Raises: StoreUnavailable, ModelUnavailable."""
+    from finsight.adapters.models.sentiment_loading import read_sentiment_version
+
+    return read_sentiment_version(
+        open_model_registry(settings),
+        reference,
+        device=settings.sentiment.device,
+        threads=settings.sentiment.threads,
+        cache_folder=settings.data_dir / "models",
+    )
+
+
 def load_forecaster(settings: Settings, kind: str) -> Forecaster | None:
     """Load the registry's champion of `kind` ("forecaster-1h"), or None when there is none."""
     reference = open_model_registry(settings).champion(kind)
@@ -180,40 +208,117 @@ def naive_forecaster() -> Forecaster:
 
 def read_forecaster(settings: Settings, reference: ModelReference) -> Forecaster:
     """Load one version of a forecaster. Raises: StoreUnavailable, ModelUnavailable."""
-    from finsight.adapters.models.patchtst_forecaster import PatchTstForecaster
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
 
     folder = open_model_registry(settings).fetch(reference, settings.data_dir / "models")
-    return PatchTstForecaster.load(folder, version=reference.version)
+    return NeuralForecaster.load(folder, version=reference.version)
+
+
+def open_model_readers(settings: Settings) -> ModelReaders:
+    """What reads versions that don't serve, for comparing them with those that do."""
+    from finsight.adapters.models.texts_seen import read_texts_seen
+    from finsight.ports.models import ModelReaders
+
+    def sentiment(reference: ModelReference | None) -> SentimentModel:
+        if reference is None:
+            return load_sentiment_model(settings, settings.sentiment.model or "compact")
+        return read_sentiment_model(settings, reference)
+
+    def texts_seen(reference: ModelReference | None) -> frozenset[str] | None:
+        if reference is None:
+            return None
+        registry = open_model_registry(settings)
+        return read_texts_seen(registry.fetch(reference, settings.data_dir / "models"))
+
+    return ModelReaders(
+        forecaster=lambda reference: read_forecaster(settings, reference),
+        naive=naive_forecaster(),
+        sentiment=sentiment,
+        texts_seen=texts_seen,
+    )
 
 
 def prepare_forecasters() -> None:
     """Import what reading a forecaster takes (seconds), ahead of the first one."""
-    from finsight.adapters.models.mlflow_registry import import_mlflow
-    from finsight.adapters.models.patchtst_forecaster import import_neuralforecast
+    from finsight.adapters.models.forecast_network import import_neuralforecast
+    from finsight.adapters.models.mlflow_connection import import_mlflow
 
     import_neuralforecast()
     import_mlflow()
+
+
+def default_recipe(settings: Settings) -> ForecasterRecipe:
+    """The recipe that the settings stand for."""
+    from finsight.domain.forecaster_recipe import ForecasterRecipe
+
+    forecasting = settings.forecasting
+    return ForecasterRecipe(
+        input_size=forecasting.input_candles,
+        horizon=forecasting.horizon,
+        steps=forecasting.train_steps,
+        patch_length=min(24, forecasting.input_candles),
+    )
+
+
+def open_trained(
+    folder: Path, metrics: Mapping[str, float], history: Mapping[str, Sequence[float]]
+) -> TrainedForecaster:
+    """Load a forecaster that another process saved in `folder`. Raises: ModelUnavailable."""
+    from finsight.adapters.models.neural_forecaster import NeuralForecaster
+
+    return NeuralForecaster.load(folder, "unregistered", metrics, history)
+
+
+def learn_forecaster(
+    plan: TrainingPlan,
+    windows: Sequence[Examples],
+    *,
+    progress: TrainingProgress | None = None,
+    checked: Callable[[int, float], bool] | None = None,
+    state_folder: Path | None = None,
+) -> TrainedForecaster:
+    """Turn windows, in the order of the plan's segments, into a model; see `fit_forecaster`.
+
+    Raises: InvalidInput, StoreUnavailable (the state can't be written).
+    """
+    from finsight.adapters.models.neural_training import learn
+
+    return learn(plan, windows, progress=progress, checked=checked, state_folder=state_folder)
 
 
 def fit_forecaster(
     settings: Settings,
     timeframe: Timeframe,
     candles: Mapping[str, CandleTable],
-    steps: int | None = None,
+    recipe: ForecasterRecipe | None = None,
+    *,
     progress: TrainingProgress | None = None,
+    checked: Callable[[int, float], bool] | None = None,
+    sentiment: Mapping[str, Sequence[KnownSentiment]] | None = None,
+    state_folder: Path | None = None,
 ) -> TrainedForecaster:
-    """Train a PatchTST over `candles`, by series key, as the settings say.
+    """Train one model over `candles`, by series key, by `recipe` or as the settings say.
+
+    `checked(step, validation_loss)` is called every `recipe.check_every` steps; True ends
+    the training. `sentiment`, by series key, is what an exogenous recipe learns from
+    besides. `state_folder` keeps the state at each check: a later call goes on from it.
 
     Raises: InvalidInput (too little unbroken history).
     """
-    from finsight.adapters.models.patchtst_training import fit_patchtst
+    from finsight.adapters.models.neural_training import fit_neural
+    from finsight.domain.history import History
 
-    forecasting = settings.forecasting
-    return fit_patchtst(
-        timeframe,
-        candles,
-        input_size=forecasting.input_candles,
-        horizon=forecasting.horizon,
-        steps=steps or forecasting.train_steps,
+    recipe = recipe or default_recipe(settings)
+    known = sentiment or {}
+    histories = {
+        key: History.of_candles(table, timeframe, known.get(key, ()) if recipe.exogenous else None)
+        for key, table in candles.items()
+    }
+    return fit_neural(
+        histories,
+        recipe,
+        str(timeframe),
         progress=progress,
+        checked=checked,
+        state_folder=state_folder,
     )

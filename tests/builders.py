@@ -13,6 +13,7 @@ from finsight.domain.timeframe import Timeframe, to_ms
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+TIDE_START = datetime(2024, 1, 1, tzinfo=UTC)
 BTC_HOURLY = Series(exchange="binance", symbol="BTC/USDT", timeframe=Timeframe.H1)
 ETH_HOURLY = Series(exchange="binance", symbol="ETH/USDT", timeframe=Timeframe.H1)
 BTC_MINUTES = Series(exchange="binance", symbol="BTC/USDT", timeframe=Timeframe.M1)
@@ -41,6 +42,15 @@ def a_walk(
     high, low = np.maximum(open_, close) * spread, np.minimum(open_, close) / spread
     ts = to_ms(timeframe.ceil(start)) + np.arange(rows, dtype=np.int64) * timeframe.duration_ms
     return CandleTable.from_columns(ts, open_, high, low, close, rng.uniform(1, 10, rows))
+
+
+def a_tide(rows: int, seed: int = 0) -> CandleTable:
+    """Closes that rise and fall within every day, a little unsteadily."""
+    hours = np.arange(rows)
+    moves = 0.05 * np.sin(2 * np.pi * hours / 24)
+    close = 100 * np.exp(moves + np.random.default_rng(seed).normal(0, 0.003, rows))
+    ts = np.array(a_walk(rows, TIDE_START).ts_ms)
+    return CandleTable.from_columns(ts, close, close * 1.01, close * 0.99, close, close)
 
 
 def an_article(**given: Any) -> Article:

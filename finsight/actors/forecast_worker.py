@@ -27,6 +27,7 @@ from finsight.domain.errors import (
     StoreUnavailable,
 )
 from finsight.domain.health import PartHealth, PartState
+from finsight.domain.known_features import nothing_known
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.events import Delivery, EventBus
 from finsight.ports.models import ForecastInput, ModelReference
@@ -275,7 +276,8 @@ class ForecastWorker:
         newest = newest_closed(series.timeframe, self._clock.now())
         start = newest - 3 * self._settings.forecasting.input_candles * series.timeframe.duration
         candles = await self._candles.read(series, start, newest)
-        request = ForecastInput(series, np.array(candles.column("close")), 1)
+        closes = np.array(candles.column("close"))
+        request = ForecastInput(series, closes, 1, nothing_known(len(closes)))
         await ports.served.until_answered_by(_name_of(champion), request, _SERVED_WITHIN_S)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +12,10 @@ import pyarrow as pa
 from finsight.domain.backtest import MissingCandles
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
+from finsight.domain.known_values import FORECAST, SENTIMENT, Beside, KnownValues
 
 FEWEST_CANDLES = 3
+_CANDLE_COLUMNS = 6
 YEAR_MS = 365 * 86_400_000
 
 
@@ -20,7 +23,8 @@ class CandleArrays(NamedTuple):
     """One series, oldest first. A user's strategy gets this.
 
     Units: ts_ms in UTC milliseconds (opening times), prices in quote currency, volume in
-    base currency.
+    base currency. Beside the candles, and longer or shorter than they: sentiment scores and
+    expected log returns, as `KnownValues` has them, empty where nobody gave any.
     """
 
     ts_ms: np.ndarray
@@ -29,15 +33,22 @@ class CandleArrays(NamedTuple):
     low: np.ndarray
     close: np.ndarray
     volume: np.ndarray
+    sentiment_known_ms: np.ndarray
+    sentiment: np.ndarray
+    forecast_known_ms: np.ndarray
+    forecast: np.ndarray
 
 
-def candle_arrays(candles: CandleTable | pa.Table) -> CandleArrays:
-    """Check and unpack candles.
+def candle_arrays(candles: CandleTable | pa.Table | Beside) -> CandleArrays:
+    """Check and unpack candles, and what was known beside them.
 
     Raises:
         InvalidInput: a column is missing, a value is impossible, times do not rise, or
             there are fewer than three candles.
     """
+    known: Mapping[str, KnownValues] = {}
+    if isinstance(candles, Beside):
+        candles, known = candles.candles, candles.known
     if isinstance(candles, pa.Table):
         candles = CandleTable.from_arrow(candles)
     if not isinstance(candles, CandleTable):
@@ -52,17 +63,30 @@ def candle_arrays(candles: CandleTable | pa.Table) -> CandleArrays:
     names = ("open", "high", "low", "close", "volume")
     # Copied: numba compiles read-only arrays (which Arrow's are) a second time.
     columns = [np.array(candles.column(name), dtype=np.float64) for name in names]
-    return CandleArrays(np.array(candles.ts_ms, dtype=np.int64), *columns)
+    sentiment = known.get(SENTIMENT, KnownValues.none())
+    forecast = known.get(FORECAST, KnownValues.none())
+    times = np.array(candles.ts_ms, dtype=np.int64)
+    return CandleArrays._make([times, *columns, *sentiment, *forecast])
 
 
 def head(candles: CandleArrays, rows: int) -> CandleArrays:
-    """The oldest `rows` candles."""
-    return CandleArrays(*(column[:rows].copy() for column in candles))
+    """The oldest `rows` candles, and what was known when the last of them closed."""
+    return part(candles, 0, rows)
 
 
 def part(candles: CandleArrays, start: int, stop: int) -> CandleArrays:
-    """The candles of rows `start` up to `stop`."""
-    return CandleArrays(*(column[start:stop].copy() for column in candles))
+    """The candles of rows `start` up to `stop`, and what was known when the last closed."""
+    rows = [column[start:stop].copy() for column in candles[:_CANDLE_COLUMNS]]
+    until = closed_ms(candles)[stop - 1]
+    sentiment = KnownValues(candles.sentiment_known_ms, candles.sentiment).until(until)
+    forecast = KnownValues(candles.forecast_known_ms, candles.forecast).until(until)
+    return CandleArrays._make([*rows, *sentiment, *forecast])
+
+
+def closed_ms(candles: CandleArrays) -> np.ndarray:
+    """When each candle had closed: from then on its signal may use what is known."""
+    closed: np.ndarray = candles.ts_ms + candle_ms(candles)
+    return closed
 
 
 def candle_ms(candles: CandleArrays) -> int:

@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from finsight.backtesting.candle_arrays import candle_arrays, candle_ms
+from finsight.backtesting.candle_arrays import CandleArrays, candle_ms
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
 from finsight.backtesting.single import rules_from
+from finsight.backtesting.sizing import volatility_fractions
 from finsight.backtesting.strategies import indicator_row
-from finsight.backtesting.user_strategy import resolve
+from finsight.backtesting.user_strategy import opened
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction, Execution
 
-_SIZE_TYPES = {"all_in": "amount", "fraction": "percent", "value": "value", "units": "amount"}
+_SIZE_TYPES = {
+    "all_in": "amount",
+    "fraction": "percent",
+    "value": "value",
+    "units": "amount",
+    "volatility": "percent",
+}
 
 
 def portfolio(
@@ -37,8 +44,7 @@ def portfolio(
     import pandas as pd
     import vectorbt
 
-    arrays = candle_arrays(candles)
-    chosen = resolve(strategy)
+    arrays, chosen = opened(candles, strategy)
     how: Rules = rules_from(rules)
     _refuse_what_vectorbt_lacks(how)
     values = chosen.check(parameters or {})
@@ -58,7 +64,7 @@ def portfolio(
         high=arrays.high,
         low=arrays.low,
         price=arrays.open if next_open else arrays.close,
-        size=np.inf if sizing.kind == "all_in" else sizing.amount,
+        size=_sizes(arrays, how),
         size_type=_SIZE_TYPES[sizing.kind],
         init_cash=sizing.cash,
         fees=costs.fee,
@@ -74,6 +80,14 @@ def portfolio(
     )
 
 
+def _sizes(arrays: CandleArrays, how: Rules) -> Any:
+    if how.sizing.kind == "all_in":
+        return np.inf
+    if how.sizing.kind == "volatility":
+        return volatility_fractions(arrays, how.sizing, how.shift)
+    return how.sizing.amount
+
+
 def _fraction(stop: float | None) -> float:
     return np.nan if stop is None else stop
 
@@ -81,7 +95,9 @@ def _fraction(stop: float | None) -> float:
 def _refuse_what_vectorbt_lacks(rules: Rules) -> None:
     if rules.costs.funding:
         raise InvalidInput("vectorbt has no funding; leave it out for the detailed run")
+    if rules.costs.impact:
+        raise InvalidInput("vectorbt has no slippage by volume; leave the impact out")
     if rules.stops.stop_loss is not None and rules.stops.trailing_stop is not None:
         raise InvalidInput("vectorbt has either a stop-loss or a trailing stop, not both at once")
-    if rules.sizing.kind == "fraction" and rules.direction is Direction.BOTH:
+    if rules.sizing.kind in ("fraction", "volatility") and rules.direction is Direction.BOTH:
         raise InvalidInput("vectorbt can't reverse a position sized as a fraction of the cash")

@@ -27,6 +27,7 @@ from finsight.backtesting.kernel import (
 )
 from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.simulate import simulate
+from finsight.backtesting.sizing import volatility_fractions
 from finsight.backtesting.strategies import Row, Strategy, Values, indicator_row
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
@@ -36,7 +37,13 @@ _SETS_A_TASK = 32
 Asked = tuple[int, Values, Sequence[Row]]
 """A parameter set: its row, its values and the indicator rows that it needs."""
 
-_SIZING_KINDS = {"all_in": ALL_IN, "fraction": FRACTION, "value": VALUE, "units": UNITS}
+_SIZING_KINDS = {
+    "all_in": ALL_IN,
+    "fraction": FRACTION,
+    "value": VALUE,
+    "units": UNITS,
+    "volatility": FRACTION,
+}
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,21 @@ class Engine:
         costs, stops, sizing = rules.costs, rules.stops, rules.sizing
         funding = costs.funding / candles_a_year(candles)
         self._costs = np.array(
-            [costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage, funding]
+            [
+                costs.fee,
+                costs.fixed_fee,
+                costs.smallest_order,
+                costs.slippage,
+                funding,
+                costs.impact,
+            ]
         )
         wanted = (stops.stop_loss, stops.take_profit, stops.trailing_stop)
         self._stops = np.array([np.nan if stop is None else stop for stop in wanted])
         self._sizing = np.array([_SIZING_KINDS[sizing.kind], sizing.amount, sizing.cash])
+        self._fractions = np.empty(0)
+        if sizing.kind == "volatility":
+            self._fractions = volatility_fractions(candles, sizing, rules.shift)
 
     def tally(
         self, sets: ParameterSets, threads: int | None = None, table_bytes: int = TABLE_BYTES
@@ -174,6 +191,7 @@ class Engine:
             self._costs,
             self._stops,
             self._sizing,
+            self._fractions,
             tally,
             trades,
             equity,

@@ -25,6 +25,7 @@ class History(NamedTuple):
     high: np.ndarray
     low: np.ndarray
     close: np.ndarray
+    volume: np.ndarray
     market: np.ndarray
     sums: np.ndarray
     highest: np.ndarray
@@ -44,6 +45,7 @@ def history(candles: CandleArrays) -> History:
         candles.high,
         candles.low,
         candles.close,
+        candles.volume,
         market,
         sums,
         blocks.max(axis=1) if len(blocks) else np.empty(0),

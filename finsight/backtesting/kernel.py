@@ -20,6 +20,7 @@ import numpy as np
 
 from finsight.backtesting.compiled import inlined
 from finsight.backtesting.orders import (
+    CASH,
     POSITION,
     add,
     buy,
@@ -158,23 +159,46 @@ def book(
 
 
 @inlined
+def volume_share(
+    bits: int, price: float, volume: float, kind: int, amount: float, account: np.ndarray
+) -> float:
+    """How large the order that `bits` ask for is beside the candle's volume, at most 1.
+
+    Judged before fees and slippage: these depend on it.
+    """
+    position = account[POSITION]
+    units = abs(position)
+    if (position <= 0 and bits & LONG_ENTRY) or (position >= 0 and bits & SHORT_ENTRY):
+        worth = max(account[CASH] + position * price, 0.0) / price
+        wanted = worth
+        if kind == FRACTION:
+            wanted = amount * worth
+        elif kind == VALUE:
+            wanted = min(amount / price, worth)
+        elif kind == UNITS:
+            wanted = min(amount, worth)
+        units += wanted
+    return min(units / volume, 1.0) if volume > 0.0 else 1.0
+
+
+@inlined
 def trade(
     i: int,
     bits: int,
     price: float,
     slippage: float,
     costs: np.ndarray,
-    sizing: np.ndarray,
+    kind: int,
+    amount: float,
     account: np.ndarray,
     tally: np.ndarray,
     trades: np.ndarray,
 ) -> None:
     """Execute what the signals `bits` ask for at `price`.
 
-    costs: fee (share of value), fixed fee, smallest size. sizing: kind, amount.
+    costs: fee (share of value), fixed fee, smallest size. kind, amount: of the sizing.
     """
     fee, fixed_fee, min_size = costs[0], costs[1], costs[2]
-    kind, amount = int(sizing[0]), sizing[1]
     for row in range(4):
         if abs(account[row]) <= 1e-12:
             account[row] = 0.0

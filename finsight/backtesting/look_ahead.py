@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays, head
+from finsight.backtesting.candle_arrays import CandleArrays, head
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
 from finsight.backtesting.strategies import Strategy, Values, indicator_row
-from finsight.backtesting.user_strategy import resolve
+from finsight.backtesting.user_strategy import opened
 from finsight.domain.backtest import LookAhead
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction
@@ -41,8 +41,7 @@ def check(
     Raises:
         InvalidInput: bad candles or parameters, or the strategy itself failed.
     """
-    arrays = candles if isinstance(candles, CandleArrays) else candle_arrays(candles)
-    chosen = resolve(strategy)
+    arrays, chosen = opened(candles, strategy)
     return look_ahead(arrays, chosen, chosen.check(parameters or {}), histories, seed)
 
 

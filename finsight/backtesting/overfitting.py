@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays
+from finsight.backtesting.candle_arrays import CandleArrays
 from finsight.backtesting.engine import Engine
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
 from finsight.backtesting.single import rules_from
-from finsight.backtesting.user_strategy import resolve
+from finsight.backtesting.user_strategy import opened
 from finsight.domain.errors import InvalidInput
 
 MOST_SETS = 5_000
@@ -60,8 +60,7 @@ def probability_of_overfitting(
         InvalidInput: as `sweep`; also an odd number of blocks, more than 5,000 sets (pass a
             sample), fewer than two, or fewer than two candles a block.
     """
-    arrays = candle_arrays(candles)
-    chosen = resolve(strategy)
+    arrays, chosen = opened(candles, strategy)
     sets = parameter_sets(chosen, grid, sample, seed)
     if blocks % 2 or not 2 <= blocks <= 20:
         raise InvalidInput(f"blocks must be an even number from 2 to 20, not {blocks}")
@@ -113,8 +112,7 @@ def permutation_test(
     """
     if shuffles < 1:
         raise InvalidInput(f"at least one shuffle is needed, not {shuffles}")
-    arrays = candle_arrays(candles)
-    chosen = resolve(strategy)
+    arrays, chosen = opened(candles, strategy)
     sets = parameter_sets(chosen, grid, sample, seed)
     how = rules_from(rules)
     rng = np.random.default_rng(seed)

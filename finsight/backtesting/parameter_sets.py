@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from finsight.backtesting.strategies import Strategy
 from finsight.domain.errors import InvalidInput
-from finsight.domain.strategy import unknown
+from finsight.domain.strategy import Sampling, one_of, unknown
 
 LARGEST_GRID = 20_000_000
+_SOBOL_ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,12 @@ def parameter_sets(
     grid: Mapping[str, Iterable[float]] | None,
     sample: int | None = None,
     seed: int = 0,
+    sampling: Sampling | str = Sampling.RANDOM,
 ) -> ParameterSets:
     """Make every combination of `grid`, or `sample` of them picked without replacement.
+
+    Picked at random, or along a scrambled Sobol sequence (Sobol 1967; Owen 1998), which
+    leaves no region of the grid empty for long.
 
     The first parameter named changes slowest. A parameter that the grid does not name has
     its default. Combinations that the strategy rules out are left out and counted.
@@ -66,7 +71,12 @@ def parameter_sets(
             f"the grid has {size:,} parameter sets, more than the {LARGEST_GRID:,} that one "
             f"sweep takes; ask for a sample, say sample=1_000_000, or thin the grid"
         )
-    picked = np.arange(size) if sample is None else _picked(size, sample, seed)
+    if sample is None:
+        picked = np.arange(size)
+    elif one_of(Sampling, sampling, "sampling") is Sampling.SOBOL:
+        picked = _along_sobol([len(values) for values in choices.values()], sample, seed)
+    else:
+        picked = _picked(size, sample, seed)
     columns: dict[str, np.ndarray] = {}
     for name in reversed(choices):
         values = choices[name]
@@ -108,18 +118,48 @@ def _listed(name: str, given: Any) -> list[Any]:
     return values
 
 
-def _picked(size: int, sample: int, seed: int) -> np.ndarray:
+def _check_sample(size: int, sample: int) -> None:
     if sample < 1:
         raise InvalidInput(f"a sample must have at least one parameter set, not {sample}")
     if sample > LARGEST_GRID:
         raise InvalidInput(f"a sample can have {LARGEST_GRID:,} parameter sets, not {sample:,}")
+    if size > 2**62:
+        raise InvalidInput(f"the grid has {size:.1e} parameter sets; thin it below 4e18")
+
+
+def _along_sobol(lengths: Sequence[int], sample: int, seed: int) -> np.ndarray:
+    """The sets that the sequence's points fall on, each once, in the grid's order."""
+    from scipy.stats.qmc import Sobol
+
+    size = math.prod(lengths)
+    _check_sample(size, sample)
+    if sample >= size:
+        return np.arange(size)
+    varied = [length for length in lengths if length > 1]
+    points = Sobol(len(varied), seed=np.random.default_rng(seed))
+    picked = np.empty(0, dtype=np.int64)
+    # Several points may fall on one set; a grid that is nearly used up is left to chance.
+    for _ in range(_SOBOL_ROUNDS):
+        drawn = points.random(2 ** math.ceil(math.log2(sample)))
+        places = np.minimum((drawn * varied).astype(np.int64), np.array(varied) - 1)
+        index = np.zeros(len(places), dtype=np.int64)
+        for place, length in zip(places.T, varied, strict=True):
+            index = index * length + place
+        every, first = np.unique(np.concatenate([picked, index]), return_index=True)
+        picked = every[np.argsort(first)]
+        if len(picked) >= sample:
+            return np.sort(picked[:sample])
+    rest = np.setdiff1d(_picked(size, sample, seed), picked)
+    return np.sort(np.concatenate([picked, rest[: sample - len(picked)]]))
+
+
+def _picked(size: int, sample: int, seed: int) -> np.ndarray:
+    _check_sample(size, sample)
     if sample >= size:
         return np.arange(size)
     rng = np.random.default_rng(seed)
     if size <= LARGEST_GRID:
         return np.sort(rng.choice(size, size=sample, replace=False))
-    if size > 2**62:
-        raise InvalidInput(f"the grid has {size:.1e} parameter sets; thin it below 4e18")
     picked = np.unique(rng.integers(0, size, size=sample))
     while len(picked) < sample:
         more = rng.integers(0, size, size=sample - len(picked))

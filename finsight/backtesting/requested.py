@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from finsight.domain.backtest import Provenance, RunResult, metadata_of
 from finsight.domain.backtest_record import BacktestRequest, plain
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
+from finsight.domain.known_values import KnownValues, with_known
+
+KNOWN_TABLE = "known_"
+"""Begins the names of the tables of what was known beside the candles."""
 
 _INSTANT = timedelta(milliseconds=1)
 
@@ -43,8 +47,9 @@ def carry_out(
     progress: Tell | None = None,
     parts: Path | None = None,
     resume: bool = False,
+    known: Mapping[str, KnownValues] | None = None,
 ) -> Outcome:
-    """Do what `request` asks over `candles`.
+    """Do what `request` asks over `candles`, and over what was `known` beside them.
 
     Beside the strategy there is always buying and holding, with the same costs, and the
     strategy one candle late; signals are always checked for look-ahead. A sweep's winner
@@ -54,14 +59,19 @@ def carry_out(
         InvalidInput: as `run`, `sweep` and `walk_forward`.
         StoreUnavailable: `parts` can't be written.
     """
+    seen = with_known(candles, **(known or {}))
     if request.kind == "run":
-        return _run(request, candles)
-    if request.kind == "sweep":
-        return _sweep(request, candles, progress, parts, resume)
-    return _walk_forward(request, candles, progress)
+        outcome = _run(request, seen)
+    elif request.kind == "sweep":
+        outcome = _sweep(request, seen, progress, parts, resume)
+    else:
+        outcome = _walk_forward(request, candles, seen, progress)
+    # Kept with the result: without them it could not be done again.
+    beside = {f"{KNOWN_TABLE}{kind}": values.to_arrow() for kind, values in (known or {}).items()}
+    return replace(outcome, tables={**outcome.tables, **beside})
 
 
-def _run(request: BacktestRequest, candles: CandleTable) -> Outcome:
+def _run(request: BacktestRequest, candles: Any) -> Outcome:
     found = run(candles, request.strategy, request.parameters, **request.rules)
     figures = {"parameters": found.parameters, **_figures(request, candles, found)}
     tables = {"trades": found.trades, "equity": found.equity}
@@ -70,7 +80,7 @@ def _run(request: BacktestRequest, candles: CandleTable) -> Outcome:
 
 def _sweep(
     request: BacktestRequest,
-    candles: CandleTable,
+    candles: Any,
     progress: Tell | None,
     parts: Path | None,
     resume: bool,
@@ -81,6 +91,7 @@ def _sweep(
         request.grid,
         **request.rules,
         sample=request.sample,
+        sampling=request.sampling,
         seed=request.seed,
         out=parts,
         resume=resume,
@@ -104,16 +115,19 @@ def _sweep(
     return Outcome(plain(figures), tables, _checked(provenance, candles, best.parameters))
 
 
-def _walk_forward(request: BacktestRequest, candles: CandleTable, progress: Tell | None) -> Outcome:
+def _walk_forward(
+    request: BacktestRequest, candles: CandleTable, seen: Any, progress: Tell | None
+) -> Outcome:
     if request.folds is None:
         raise InvalidInput("a walk-forward needs to know how many candles to train and test on")
     found = walk_forward(
-        candles,
+        seen,
         request.strategy,
         request.grid,
         **request.folds.model_dump(),
         **request.rules,
         sample=request.sample,
+        sampling=request.sampling,
         seed=request.seed,
         progress=progress,
     )
@@ -133,10 +147,10 @@ def _walk_forward(request: BacktestRequest, candles: CandleTable, progress: Tell
         "metric": found.metric,
     }
     tables = {"folds": found.folds, "trades": found.trades, "equity": found.equity}
-    return Outcome(plain(figures), tables, _checked(found.provenance, candles, first))
+    return Outcome(plain(figures), tables, _checked(found.provenance, seen, first))
 
 
-def _figures(request: BacktestRequest, candles: CandleTable, found: RunResult) -> dict[str, Any]:
+def _figures(request: BacktestRequest, candles: Any, found: RunResult) -> dict[str, Any]:
     return {
         **_beside(request, candles),
         "statistics": found.statistics,
@@ -144,13 +158,13 @@ def _figures(request: BacktestRequest, candles: CandleTable, found: RunResult) -
     }
 
 
-def _beside(request: BacktestRequest, candles: CandleTable) -> dict[str, Any]:
+def _beside(request: BacktestRequest, candles: Any) -> dict[str, Any]:
     """Doing nothing, and paying for it as the strategy does: all in, long, without stops."""
     held = run(candles, "buy_and_hold", costs=request.costs, execution=request.execution)
     return {"statistics": {}, "buy_and_hold": held.statistics, "one_candle_late": {}}
 
 
-def _slow_luck(request: BacktestRequest, candles: CandleTable) -> dict[str, Any]:
+def _slow_luck(request: BacktestRequest, candles: Any) -> dict[str, Any]:
     """The two figures that search the grid again; where one can't be had, why."""
     how = {**request.rules, "sample": request.luck.sets, "seed": request.seed}
     said: dict[str, Any] = {"probability_of_overfitting": None, "permutation_p_value": None}
@@ -178,9 +192,7 @@ def _slow_luck(request: BacktestRequest, candles: CandleTable) -> dict[str, Any]
     return said
 
 
-def _checked(
-    provenance: Provenance, candles: CandleTable, values: Mapping[str, float]
-) -> Provenance:
+def _checked(provenance: Provenance, candles: Any, values: Mapping[str, float]) -> Provenance:
     """The provenance with a look-ahead check in it, also for strategies that are ours."""
     if provenance.look_ahead.found is not None:
         return provenance

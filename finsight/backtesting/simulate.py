@@ -29,6 +29,7 @@ from finsight.backtesting.kernel import (
     SHORT_EXIT,
     close_trade,
     trade,
+    volume_share,
 )
 from finsight.backtesting.orders import ACCOUNT_ROWS, CASH, FREE_CASH, POSITION, is_close
 
@@ -144,6 +145,7 @@ def simulate(
     costs: np.ndarray,
     stops: np.ndarray,
     sizing: np.ndarray,
+    fractions: np.ndarray,
     tally: np.ndarray,
     trades: np.ndarray,
     equity: np.ndarray,
@@ -152,10 +154,11 @@ def simulate(
 
     events: the signals' bits, at the candle that executes them; words: the same memory,
     eight candles a word. costs: fee, fixed fee, smallest order, slippage, funding per candle
-    for shorts. sizing: kind, amount, cash to begin with.
+    for shorts, impact. sizing: kind, amount, cash to begin with. fractions: the amount at
+    each candle, where it is not always the same; else empty.
     """
     # Unpacked once: each look into the tuple costs an atomic count.
-    open_, high, low, close, market, sums, highest, lowest = history
+    open_, high, low, close, volume, market, sums, highest, lowest = history
     n = len(close)
     account, curve = np.zeros(ACCOUNT_ROWS), np.zeros(CURVE_ROWS)
     cash, position, entry, extreme = sizing[2], 0.0, np.nan, np.nan
@@ -163,7 +166,8 @@ def simulate(
     curve[BEFORE] = curve[GROWTH] = curve[PEAK] = cash
     tally[:] = 0.0
     tally[k.BEST], tally[k.WORST] = -np.inf, np.inf
-    slippage, funding = costs[3], costs[4]
+    slippage, funding, impact = costs[3], costs[4], costs[5]
+    kind, amount = int(sizing[0]), sizing[1]
     has_stops = not (np.isnan(stops[0]) and np.isnan(stops[1]) and np.isnan(stops[2]))
     i = 0
     while i < n:
@@ -206,7 +210,12 @@ def simulate(
         else:
             bits = int(RESOLVED[events[i]])
             at = open_[i] if at_open else close[i]
-        trade(i, bits, at, slippage, costs, sizing, account, tally, trades)
+        if len(fractions) > 0:
+            amount = fractions[i]
+        worse = slippage
+        if impact != 0.0:
+            worse += impact * volume_share(bits, at, volume[i], kind, amount, account) ** 2
+        trade(i, bits, at, worse, costs, kind, amount, account, tally, trades)
         after = account[POSITION]
         if after != 0.0 and (position == 0.0 or (after > 0.0) != (position > 0.0)):
             entry = extreme = account[FILL_PRICE]

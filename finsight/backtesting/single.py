@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from finsight.backtesting.candle_arrays import (
     CandleArrays,
-    candle_arrays,
     fingerprint,
     missing_candles,
 )
@@ -22,7 +21,7 @@ from finsight.backtesting.look_ahead import look_ahead
 from finsight.backtesting.statistics import statistics
 from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.tallies import Market, Tallies
-from finsight.backtesting.user_strategy import UserStrategy, resolve
+from finsight.backtesting.user_strategy import UserStrategy, opened
 from finsight.domain.backtest import LookAhead, Provenance, RunResult
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops, one_of, unknown
@@ -47,8 +46,7 @@ def run(
         InvalidInput: anything in the request that can't be: candles, an unknown strategy
             (with the nearest one), parameters out of range or inconsistent, costs.
     """
-    arrays = candle_arrays(candles)
-    chosen = resolve(strategy)
+    arrays, chosen = opened(candles, strategy)
     rules = rules_of(execution, direction, costs, stops, sizing)
     values = chosen.check(parameters or {})
     recorded = Engine(arrays, chosen, rules).record(values)

@@ -22,7 +22,7 @@ from finsight.backtesting.blocks import (
     request_of,
     tiled,
 )
-from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays, head
+from finsight.backtesting.candle_arrays import CandleArrays, head
 from finsight.backtesting.engine import TABLE_BYTES, Engine, Rules, Tallied
 from finsight.backtesting.luck import winner
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
@@ -30,10 +30,10 @@ from finsight.backtesting.single import provenance_of, rules_of
 from finsight.backtesting.statistics import statistics
 from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.tallies import Market, Tallies
-from finsight.backtesting.user_strategy import resolve
+from finsight.backtesting.user_strategy import opened, resolve
 from finsight.domain.backtest import with_metadata
 from finsight.domain.errors import InvalidInput
-from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
+from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 
 
 def sweep(
@@ -47,6 +47,7 @@ def sweep(
     stops: Stops | Mapping[str, Any] | None = None,
     sizing: Sizing | Mapping[str, Any] | None = None,
     sample: int | None = None,
+    sampling: Sampling | str = "random",
     seed: int = 0,
     threads: int | None = None,
     out: Path | str | None = None,
@@ -73,10 +74,9 @@ def sweep(
             another sweep.
         StoreUnavailable: `out` can't be written.
     """
-    arrays = candle_arrays(candles)
-    picked = resolve(strategy)
+    arrays, picked = opened(candles, strategy)
     rules = rules_of(execution, direction, costs, stops, sizing)
-    sets = parameter_sets(picked, grid, sample, seed)
+    sets = parameter_sets(picked, grid, sample, seed, sampling)
     blocks = tiled(sets, block_sets)
     parts = Parts(Path(out)) if out is not None else None
     if parts:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from finsight.backtesting.candle_arrays import CandleArrays
+from finsight.backtesting.built_in import BUILT_IN
+from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
-from finsight.backtesting.strategies import BUILT_IN, BuiltInStrategy, Row, Strategy, Values
+from finsight.backtesting.strategies import BuiltInStrategy, Row, Strategy, Values
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction, Parameter, unknown
 
@@ -115,6 +116,25 @@ def resolve(strategy: str | Callable[..., Any] | Strategy) -> Strategy:
     if not callable(function):
         raise InvalidInput(f"the module {module_name} has no function '{function_name}'")
     return UserStrategy(function, strategy)
+
+
+def opened(
+    candles: Any, strategy: str | Callable[..., Any] | Strategy
+) -> tuple[CandleArrays, Strategy]:
+    """Check the candles and find the strategy.
+
+    Raises: InvalidInput (either is wrong, or the strategy reads what nobody gave).
+    """
+    arrays = candles if isinstance(candles, CandleArrays) else candle_arrays(candles)
+    chosen = resolve(strategy)
+    reads = chosen.reads_beside if isinstance(chosen, BuiltInStrategy) else None
+    if reads is not None and not len(getattr(arrays, reads)):
+        raise InvalidInput(
+            f"{chosen.name} reads the {reads} beside the candles, and none was given: "
+            f"with_known(candles, {reads}=…) in Python, --{reads} FILE or a stored series "
+            "on the command line"
+        )
+    return arrays, chosen
 
 
 def _signals(answer: Any, candles: int, where: str) -> list[np.ndarray]:

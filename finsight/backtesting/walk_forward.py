@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from finsight.backtesting.blocks import Meter, Progress
-from finsight.backtesting.candle_arrays import CandleArrays, candle_arrays, part
+from finsight.backtesting.candle_arrays import CandleArrays, part
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import LONG_EXIT, SHORT_EXIT
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
@@ -24,10 +24,10 @@ from finsight.backtesting.single import (
 from finsight.backtesting.statistics import statistics
 from finsight.backtesting.strategies import Strategy, indicator_row
 from finsight.backtesting.tallies import STATISTICS, Market, Tallies
-from finsight.backtesting.user_strategy import resolve
+from finsight.backtesting.user_strategy import opened
 from finsight.domain.backtest import WalkForwardResult
 from finsight.domain.errors import InvalidInput
-from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops, unknown
+from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops, unknown
 
 
 class Fold(NamedTuple):
@@ -56,6 +56,7 @@ def walk_forward(
     stops: Stops | Mapping[str, Any] | None = None,
     sizing: Sizing | Mapping[str, Any] | None = None,
     sample: int | None = None,
+    sampling: Sampling | str = "random",
     seed: int = 0,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -74,10 +75,9 @@ def walk_forward(
     Raises:
         InvalidInput: as `sweep`; also lengths that leave no fold, or an unknown metric.
     """
-    arrays = candle_arrays(candles)
-    chosen = resolve(strategy)
+    arrays, chosen = opened(candles, strategy)
     rules = rules_of(execution, direction, costs, stops, sizing)
-    sets = parameter_sets(chosen, grid, sample, seed)
+    sets = parameter_sets(chosen, grid, sample, seed, sampling)
     if metric not in STATISTICS:
         raise InvalidInput(unknown("statistic", metric, STATISTICS))
     cut = folds(len(arrays.close), train, test, purge, embargo, anchored)

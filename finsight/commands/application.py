@@ -9,6 +9,7 @@ from finsight.commands import (
     backtesting,
     collecting,
     jobs,
+    models,
     operating,
     settings_reference,
     starting,
@@ -24,6 +25,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-_GROUPS = (starting, operating, collecting, ask, backtesting, training, jobs, settings_reference)
+_GROUPS = (
+    starting,
+    operating,
+    collecting,
+    ask,
+    backtesting,
+    training,
+    models,
+    jobs,
+    settings_reference,
+)
 for group in _GROUPS:
     group.register(app)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from finsight.domain.backtest_record import BacktestRequest, Kind
 from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
+from finsight.domain.known_values import KnownValues
 from finsight.domain.strategy import VENUE_FEES, Costs, Direction, Execution, Stops, one_of
 from finsight.domain.timeframe import EPOCH
 from finsight.services.candle_reading import read_candles
@@ -47,7 +49,8 @@ StrategyNamed = Annotated[
     str,
     typer.Option(
         "--strategy",
-        help="buy_and_hold, ma_cross, rsi, bollinger, macd, donchian, or your own module:function.",
+        help="buy_and_hold, ma_cross, rsi, bollinger, macd, donchian, sentiment_momentum, "
+        "forecast_threshold, or your own module:function.",
     ),
 ]
 Parameters = Annotated[
@@ -73,7 +76,10 @@ Side = Annotated[str, typer.Option("--direction", help="long, short or both.")]
 StopLoss = Annotated[float | None, typer.Option(help="Leave at this loss: 0.05 is 5 %.")]
 TakeProfit = Annotated[float | None, typer.Option(help="Leave at this profit.")]
 TrailingStop = Annotated[float | None, typer.Option(help="Leave this far below the best price.")]
-Sample = Annotated[int | None, typer.Option(help="Try only so many sets, picked at random.")]
+Sample = Annotated[int | None, typer.Option(help="Try only so many sets of the grid.")]
+SamplingHow = Annotated[
+    str, typer.Option(help="How a sample is picked: random, or sobol, which spreads evenly.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of whatever is random.")]
 Out = Annotated[
     Path | None,
@@ -89,12 +95,14 @@ Report = Annotated[
 
 @dataclass(frozen=True)
 class AskedCandles:
-    """Candles, where they came from, and what has to be said of them."""
+    """Candles, where they came from, what was known beside them, and what has to be said."""
 
     candles: CandleTable
     source: str
     exchange: str | None = None
     notes: tuple[str, ...] = ()
+    series: Series | None = None
+    known: Mapping[str, KnownValues] = field(default_factory=dict)
 
 
 def asked_candles(
@@ -285,4 +293,4 @@ async def _read_store(
     partial = int((~complete).sum())
     if partial:
         notes.append(f"{partial:,} of them from too few of those: not all were fetched")
-    return AskedCandles(candles, str(series), series.exchange, tuple(notes))
+    return AskedCandles(candles, str(series), series.exchange, tuple(notes), series)

@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from finsight.commands.show import console, print_table, write_json
-from finsight.domain.backtest_record import BacktestRecord
+from finsight.domain.backtest_record import BacktestRecord, differing_conditions
 from finsight.domain.errors import InvalidInput
 from finsight.services.backtest_words import FIRST, doubts, title_of, told, what_made_it
 
@@ -59,6 +59,24 @@ def print_list(records: list[BacktestRecord]) -> None:
         "id", "made", "kind", "strategy", "return", "held", "sharpe", "deflated", "candles"
     )  # fmt: skip
     print_table("Backtests", columns, rows)
+
+
+def print_compared(records: list[BacktestRecord]) -> None:
+    """Print the figures side by side, and first what keeps them from being compared."""
+    differ = differing_conditions(records)
+    if differ:
+        _say(f"not the same for all: {', '.join(differ)}; the figures differ for that reason too")
+    for record in records:
+        _say(f"{record.id}  {title_of(record)}; {record.request.source}")
+    rows = [
+        (name.replace("_", " "), *(told(name, r.figures["statistics"].get(name)) for r in records))
+        for name in FIRST
+    ]
+    held = [told("total_return", r.figures["buy_and_hold"].get("total_return")) for r in records]
+    late = [told("total_return", r.figures["one_candle_late"].get("total_return")) for r in records]
+    luck = [_luck_cell(record) for record in records]
+    rows += [("buy and hold", *held), ("one candle late", *late), ("deflated sharpe", *luck)]
+    print_table("", ("", *(record.id for record in records)), rows)
 
 
 def write_out(file: Path, record: BacktestRecord, tables: Mapping[str, pa.Table]) -> None:

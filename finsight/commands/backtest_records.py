@@ -8,6 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
+from finsight.commands.backtest_known import ForecastFile, SentimentFile, with_what_was_known
 from finsight.commands.backtest_options import (
     CandleFile,
     Parameters,
@@ -20,11 +21,13 @@ from finsight.commands.backtest_options import (
     asked_parameters,
     let_import_from_here,
 )
-from finsight.commands.backtest_output import check_out, print_list, print_record
+from finsight.commands.backtest_output import check_out, print_compared, print_list, print_record
 from finsight.commands.backtest_work import carried_out
 from finsight.commands.operating import AsJson
 from finsight.commands.show import console, print_json
-from finsight.domain.backtest_record import differing_figures
+from finsight.domain.backtest_record import differing_conditions, differing_figures
+from finsight.domain.errors import InvalidInput
+from finsight.domain.known_values import KnownValues, with_known
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store
 
@@ -37,6 +40,7 @@ def register(backtest: typer.Typer) -> None:
     backtest.command("list")(list_backtests)
     backtest.command("show")(show)
     backtest.command("rerun")(rerun)
+    backtest.command("compare")(compare)
 
 
 def check(
@@ -46,6 +50,8 @@ def check(
     until: Until = None,
     strategy: StrategyNamed = "ma_cross",
     param: Parameters = None,
+    sentiment: SentimentFile = None,
+    forecast: ForecastFile = None,
     histories: Annotated[int, typer.Option(help="How many truncated histories to compare.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -57,9 +63,12 @@ def check(
     """
     from finsight.backtesting.look_ahead import check as look_for_it
 
-    asked = asked_candles(Settings.load(), series, candles, since, until)
+    settings = Settings.load()
+    asked = asked_candles(settings, series, candles, since, until)
+    asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     let_import_from_here(strategy)
-    seen = look_for_it(asked.candles, strategy, asked_parameters(param), histories)
+    beside = with_known(asked.candles, **asked.known)
+    seen = look_for_it(beside, strategy, asked_parameters(param), histories)
     if as_json:
         print_json(seen.model_dump(mode="json"))
     elif seen.found:
@@ -120,6 +129,31 @@ def show(backtest_id: BacktestId, as_json: AsJson = False, report: Report = None
     )
 
 
+def compare(
+    backtest_ids: Annotated[
+        list[str], typer.Argument(metavar="ID ID …", help="As `finsight backtest list` says.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show backtests side by side, and whether they can be compared at all.
+
+    Example: finsight backtest compare bt-1a2b3c4d bt-5e6f7a8b
+    """
+    if len(backtest_ids) < 2:
+        raise InvalidInput("name at least two backtests; `finsight backtest list` shows them")
+    store = open_backtest_store(Settings.load())
+    records = [asyncio.run(store.get(one)) for one in backtest_ids]
+    if as_json:
+        print_json(
+            {
+                "differ_in": differing_conditions(records),
+                "backtests": [record.model_dump(mode="json") for record in records],
+            }
+        )
+        return
+    print_compared(records)
+
+
 def rerun(backtest_id: BacktestId, as_json: AsJson = False) -> None:
     """Do a backtest again on the candles that it saw, and compare every figure.
 
@@ -127,12 +161,21 @@ def rerun(backtest_id: BacktestId, as_json: AsJson = False) -> None:
 
     Example: finsight backtest rerun bt-1a2b3c4d
     """
+    from finsight.backtesting.requested import KNOWN_TABLE
+
     settings = Settings.load()
     store = open_backtest_store(settings)
     before = asyncio.run(store.get(backtest_id))
     let_import_from_here(before.request.strategy)
     candles = asyncio.run(store.candles(before.id))
-    after, tables = carried_out(settings, before.request, candles)
+    beside = [name for name in before.tables if name.startswith(KNOWN_TABLE)]
+    known = {
+        name.removeprefix(KNOWN_TABLE): KnownValues.from_arrow(
+            asyncio.run(store.table(before.id, name)), name
+        )
+        for name in beside
+    }
+    after, tables = carried_out(settings, before.request, candles, known=known)
     differ = differing_figures(before.figures, after.figures)
     for name in before.tables:
         kept = asyncio.run(store.table(before.id, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from finsight.commands.show import console, errors, print_json
 from finsight.domain.backtest_record import BacktestRecord, BacktestRequest
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError
+from finsight.domain.known_values import KnownValues
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store, open_clock
 
@@ -34,7 +35,7 @@ def carry_out_and_keep(
     resume: bool = False,
 ) -> None:
     """Do it, keep it, show it. Raises: InvalidInput, StoreUnavailable."""
-    record, tables = carried_out(settings, request, asked.candles, parts, resume)
+    record, tables = carried_out(settings, request, asked.candles, parts, resume, asked.known)
     store = open_backtest_store(settings)
     asyncio.run(store.save(record, tables, asked.candles))
     record = asyncio.run(store.get(record.id))
@@ -59,6 +60,7 @@ def carried_out(
     candles: CandleTable,
     parts: Path | None = None,
     resume: bool = False,
+    known: Mapping[str, KnownValues] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
     """Do what was asked for, and tell on the way how far it is. Raises: InvalidInput."""
     from finsight.backtesting.blocks import Progress as Done
@@ -78,7 +80,7 @@ def carried_out(
             rate = f"{done.done:,} of {done.total:,} sets, {done.sets_per_s:,.0f}/s{left}"
             bar.update(task, total=done.total, completed=done.done, rate=rate)
 
-        outcome = carry_out(request, candles, tell, parts, resume)
+        outcome = carry_out(request, candles, tell, parts, resume, known)
     record = BacktestRecord(
         id=f"bt-{uuid.uuid4().hex[:8]}",
         made_at=open_clock(settings).now(),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from finsight.commands.backtest_known import ForecastFile, SentimentFile, with_what_was_known
 from finsight.commands.backtest_options import (
     CandleFile,
     ExecutedAt,
@@ -16,6 +17,7 @@ from finsight.commands.backtest_options import (
     Parameters,
     Report,
     Sample,
+    SamplingHow,
     Seed,
     SeriesNamed,
     Side,
@@ -39,6 +41,7 @@ from finsight.commands.backtest_work import carry_out_and_keep, on_ray
 from finsight.commands.operating import AsJson
 from finsight.domain.backtest_record import Folds, Luck
 from finsight.domain.errors import InvalidInput
+from finsight.domain.strategy import Sampling, one_of
 from finsight.settings import Settings
 
 backtest = typer.Typer(help="Test strategies on past candles.", no_args_is_help=True)
@@ -67,6 +70,8 @@ def run(
     stop_loss: StopLoss = None,
     take_profit: TakeProfit = None,
     trailing_stop: TrailingStop = None,
+    sentiment: SentimentFile = None,
+    forecast: ForecastFile = None,
     as_json: AsJson = False,
     out: Out = None,
     report: Report = None,
@@ -78,6 +83,7 @@ def run(
     _check_files(out, report)
     settings = Settings.load()
     asked = asked_candles(settings, series, candles, since, until)
+    asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     request = asked_request(
         "run",
         asked,
@@ -101,6 +107,7 @@ def sweep(
     grid: Grid = None,
     param: Parameters = None,
     sample: Sample = None,
+    sampling: SamplingHow = "random",
     seed: Seed = 0,
     fee: Fee = None,
     slippage: Slippage = 0.0,
@@ -110,6 +117,8 @@ def sweep(
     stop_loss: StopLoss = None,
     take_profit: TakeProfit = None,
     trailing_stop: TrailingStop = None,
+    sentiment: SentimentFile = None,
+    forecast: ForecastFile = None,
     luck_sets: Annotated[
         int, typer.Option(help="Sets of the grid that the overfitting and permutation tests take.")
     ] = 500,
@@ -138,6 +147,7 @@ def sweep(
     settings = Settings.load()
     values = asked_grid(grid, param, sample)
     asked = asked_candles(settings, series, candles, since, until)
+    asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     request = asked_request(
         "sweep",
         asked,
@@ -148,6 +158,7 @@ def sweep(
         _stops(stop_loss, take_profit, trailing_stop),
         grid=values,
         sample=sample,
+        sampling=one_of(Sampling, sampling, "sampling"),
         seed=seed,
         luck=Luck(sets=luck_sets, shuffles=shuffles),
     )
@@ -171,6 +182,7 @@ def walk_forward(
     anchored: Annotated[bool, typer.Option(help="Train on all the past there is.")] = False,
     metric: Annotated[str, typer.Option(help="The statistic that chooses.")] = "sharpe",
     sample: Sample = None,
+    sampling: SamplingHow = "random",
     seed: Seed = 0,
     fee: Fee = None,
     slippage: Slippage = 0.0,
@@ -180,6 +192,8 @@ def walk_forward(
     stop_loss: StopLoss = None,
     take_profit: TakeProfit = None,
     trailing_stop: TrailingStop = None,
+    sentiment: SentimentFile = None,
+    forecast: ForecastFile = None,
     as_json: AsJson = False,
     out: Out = None,
     report: Report = None,
@@ -193,6 +207,7 @@ def walk_forward(
     settings = Settings.load()
     values = asked_grid(grid, param, sample)
     asked = asked_candles(settings, series, candles, since, until)
+    asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     request = asked_request(
         "walk-forward",
         asked,
@@ -203,6 +218,7 @@ def walk_forward(
         _stops(stop_loss, take_profit, trailing_stop),
         grid=values,
         sample=sample,
+        sampling=one_of(Sampling, sampling, "sampling"),
         seed=seed,
         folds=Folds(
             train=train,

@@ -140,8 +140,8 @@ class DemoRun:
     def _training_done(self) -> tuple[bool, str]:
         parts = self._api.readiness().get("parts", [])
         worker = next((p for p in parts if p["part"].startswith("forecast-worker")), None)
-        models = self._api.get("/v1/predictions/models")["models"]
-        champion = next((m for m in models if m["champion"]), None)
+        models = self._api.get("/v1/models")["models"]
+        champion = next((m for m in models if "champion" in m["aliases"]), None)
         if champion is not None:
             return True, f"version {champion['version']} is the champion of {champion['kind']}"
         return False, worker["detail"] if worker else "waiting for the forecast worker"

@@ -28,7 +28,7 @@ def build(args: dict[str, Any]) -> Application:
     load_model = functools.partial(load_sentiment_model, settings)
     return _deployment(Gateway).bind(
         settings,
-        sentiment=_deployment(Sentiment).bind(load_model),
+        sentiment=_deployment(Sentiment).bind(load_model, settings),
         forecaster=_deployment(Forecaster).bind(settings),
         platform=_deployment(Platform).bind(settings),
     )

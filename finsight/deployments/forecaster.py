@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from ray import serve
 from ray.util.metrics import Histogram
 
+from finsight.deployments.canary import Canary, takes
+from finsight.deployments.champion_following import POLL_S, AliasFollowing
 from finsight.domain.candle import Series
-from finsight.domain.errors import FinSightError
-from finsight.domain.forecast import Basis
+from finsight.domain.forecast import Basis, Role
+from finsight.domain.known_features import nothing_known
+from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import Forecaster as ForecastingModel
 from finsight.ports.models import ForecastInput, ModelReference, ServedForecast
@@ -27,8 +29,6 @@ from finsight.wiring import (
 )
 
 MAX_BATCH = 32
-POLL_S = 3.0
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,7 @@ class _Choice:
     model: ForecastingModel
     basis: Basis
     reason: str
-
-
-@dataclass(frozen=True)
-class _Champion:
-    """What serves a timeframe: a model, or the reason why there is none."""
-
-    reference: ModelReference | None = None
-    model: ForecastingModel | None = None
-    absence: str = ""
+    role: Role = Role.CHAMPION
 
 
 @serve.deployment(
@@ -76,8 +68,9 @@ class Forecaster:
         self._poll_s = poll_s
         self._registry = open_model_registry(settings)
         self._naive = naive_forecaster()
-        self._champions: dict[Timeframe, _Champion] = {}
-        self._loading: dict[Timeframe, asyncio.Lock] = {}
+        self._champions: dict[Timeframe, AliasFollowing[ForecastingModel]] = {}
+        self._challengers: dict[Timeframe, AliasFollowing[ForecastingModel]] = {}
+        self._canaries: dict[Timeframe, Canary[ForecastingModel]] = {}
         self._batch_sizes: list[int] = []
         self._batches = Histogram(
             "finsight_forecast_batch_size",
@@ -87,19 +80,23 @@ class Forecaster:
         self._following: asyncio.Task[None] | None = None
         self._preparing: asyncio.Task[None] | None = None
 
-    async def forecast(self, request: ForecastInput) -> ServedForecast:
+    async def forecast(self, request: ForecastInput, champion_only: bool = False) -> ServedForecast:
         """As the port. The first request of a timeframe waits for its model to load.
 
         Naive answers before the batch forms: what it refuses must not fail other callers.
+        With `champion_only` the challenger never answers, whatever its share.
         """
         self._keep_following()
         [baseline] = await asyncio.to_thread(self._naive.forecast, [request])
-        if request.series.timeframe not in self._champions:
+        champion = self._champion(request.series.timeframe)
+        if not champion.looked:
             await self._refresh(request.series.timeframe)
-        if self._champions[request.series.timeframe].model is None and self._preparing is None:
+        if champion.model is None and self._preparing is None:
             # A first model is probably being trained: be ready to read it.
             self._preparing = asyncio.create_task(asyncio.to_thread(prepare_forecasters))
-        return await self._forecast_batch(_Asked(request, baseline))
+        asked = _Asked(request, baseline)
+        by_challenger = None if champion_only else await self._by_challenger(asked)
+        return by_challenger or await self._forecast_batch(asked)
 
     async def check_health(self) -> None:
         self._keep_following()
@@ -107,7 +104,12 @@ class Forecaster:
     async def models(self) -> dict[str, str]:
         """Return what serves each timeframe: the version, or why there is none."""
         return {
-            str(timeframe): champion.reference.version if champion.reference else champion.absence
+            str(timeframe): (
+                f"{champion.model.name} {champion.model.version}"
+                + (f" ({champion.trouble})" if champion.trouble else "")
+                if champion.model
+                else f"naive: {champion.absence}"
+            )
             for timeframe, champion in self._champions.items()
         }
 
@@ -123,33 +125,28 @@ class Forecaster:
         return await asyncio.to_thread(_answer, batch, choices)
 
     def _choose(self, request: ForecastInput) -> _Choice:
-        series = request.series
-        champion = self._champions[series.timeframe]
-        model = champion.model
-        if model is None:
+        champion = self._champions[request.series.timeframe]
+        if champion.model is None:
             return _Choice(self._naive, Basis.NAIVE, f"naive: {champion.absence}")
-        name = f"{model.name} {model.version}"
-        if request.horizon > model.max_horizon:
-            return _Choice(
-                self._naive,
-                Basis.NAIVE,
-                f"naive: {name} was trained for {model.max_horizon} candles ahead, "
-                f"{request.horizon} were asked for",
-            )
-        if len(request.closes) < model.min_history:
-            return _Choice(
-                self._naive,
-                Basis.NAIVE,
-                f"naive: {name} looks back over {model.min_history} candles, there are "
-                f"{len(request.closes)}",
-            )
-        if series.key in model.trained_on:
-            return _Choice(model, Basis.EXACT_SERIES, f"{name} was trained on this series")
-        return _Choice(
-            model,
-            Basis.SAME_TIMEFRAME,
-            f"{name} was trained on other {series.timeframe} series, not on this one",
-        )
+        return _choice_of(champion.model, request, self._naive)
+
+    async def _by_challenger(self, asked: _Asked) -> ServedForecast | None:
+        """The challenger's answer where this request is its share and it can; else None."""
+        share, request = self._settings.models.canary_share, asked.request
+        if not share or not takes(share, _key_of(request)):
+            return None
+        challenger = self._challenger(request.series.timeframe)
+        if not challenger.looked:
+            return None
+
+        def answer(model: ForecastingModel) -> ServedForecast | None:
+            choice = _choice_of(model, request, self._naive)
+            if choice.basis is Basis.NAIVE:
+                return None
+            canary = replace(choice, reason=f"canary: {choice.reason}", role=Role.CANARY)
+            return _answer([asked], [canary])[0]
+
+        return await self._canaries[request.series.timeframe].answer(answer)
 
     def _keep_following(self) -> None:
         # Started from the event loop, which the constructor does not run in.
@@ -165,26 +162,63 @@ class Forecaster:
                 await self._refresh(timeframe)
 
     async def _refresh(self, timeframe: Timeframe) -> None:
-        """Look at the alias once; load what it names when that is another version."""
-        async with self._loading.setdefault(timeframe, asyncio.Lock()):
-            before = self._champions.get(timeframe)
-            try:
-                fresh = await asyncio.to_thread(self._look, timeframe, before)
-            except FinSightError as exc:
-                _log.warning("the champion of %s is unknown: %s", timeframe, exc)
-                fresh = before or _Champion(absence=f"the model can't be loaded now ({exc})")
-            self._champions[timeframe] = fresh
+        """Look at the aliases once; load what they name where that is another version."""
+        await self._champion(timeframe).look()
+        if self._settings.models.canary_share:
+            await self._challenger(timeframe).look()
 
-    def _look(self, timeframe: Timeframe, before: _Champion | None) -> _Champion:
-        reference = self._registry.champion(f"forecaster-{timeframe}")
-        if reference is None:
-            return _Champion(absence=f"no model of {timeframe} candles has been trained yet")
-        if before and before.reference and before.model and before.reference == reference:
-            return before
-        model = read_forecaster(self._settings, reference)
-        _warm(model, timeframe)
-        _log.info("%s %s serves %s", model.name, model.version, timeframe)
-        return _Champion(reference, model)
+    def _champion(self, timeframe: Timeframe) -> AliasFollowing[ForecastingModel]:
+        if timeframe not in self._champions:
+            self._champions[timeframe] = self._follow_alias(timeframe, CHAMPION)
+        return self._champions[timeframe]
+
+    def _challenger(self, timeframe: Timeframe) -> AliasFollowing[ForecastingModel]:
+        if timeframe not in self._challengers:
+            challenger = self._follow_alias(timeframe, CHALLENGER)
+            self._challengers[timeframe] = challenger
+            self._canaries[timeframe] = Canary(challenger)
+        return self._challengers[timeframe]
+
+    def _follow_alias(self, timeframe: Timeframe, alias: str) -> AliasFollowing[ForecastingModel]:
+        def read(reference: ModelReference) -> ForecastingModel:
+            model = read_forecaster(self._settings, reference)
+            _warm(model, timeframe)
+            return model
+
+        none_yet = f"no model of {timeframe} candles has been trained yet"
+        return AliasFollowing(f"forecaster-{timeframe}", self._registry, read, alias, none_yet)
+
+
+def _choice_of(model: ForecastingModel, request: ForecastInput, naive: ForecastingModel) -> _Choice:
+    """`model` where it can answer `request`, else `naive`; and why."""
+    name, series = f"{model.name} {model.version}", request.series
+    if request.horizon > model.max_horizon:
+        return _Choice(
+            naive,
+            Basis.NAIVE,
+            f"naive: {name} was trained for {model.max_horizon} candles ahead, "
+            f"{request.horizon} were asked for",
+        )
+    if len(request.closes) < model.min_history:
+        return _Choice(
+            naive,
+            Basis.NAIVE,
+            f"naive: {name} looks back over {model.min_history} candles, there are "
+            f"{len(request.closes)}",
+        )
+    if series.key in model.trained_on:
+        return _Choice(model, Basis.EXACT_SERIES, f"{name} was trained on this series")
+    return _Choice(
+        model,
+        Basis.SAME_TIMEFRAME,
+        f"{name} was trained on other {series.timeframe} series, not on this one",
+    )
+
+
+def _key_of(request: ForecastInput) -> bytes:
+    """What tells series and origin: the same question is always the same one's to answer."""
+    newest = np.ascontiguousarray(request.closes[-8:], dtype=np.float64)
+    return request.series.key.encode() + newest.tobytes()
 
 
 def _answer(batch: Sequence[_Asked], choices: Sequence[_Choice]) -> list[ServedForecast]:
@@ -206,6 +240,7 @@ def _answer(batch: Sequence[_Asked], choices: Sequence[_Choice]) -> list[ServedF
             model_version=choice.model.version,
             basis=choice.basis,
             reason=choice.reason,
+            role=choice.role,
         )
         for quantiles, asked, choice in zip(answers, batch, choices, strict=True)
     ]
@@ -216,4 +251,4 @@ def _warm(model: ForecastingModel, timeframe: Timeframe) -> None:
     series = Series(exchange="warm", symbol="WARM/UP", timeframe=timeframe)
     closes: np.ndarray[Any, Any] = 100 + np.sin(np.arange(model.min_history + 1.0))
     for size in (1, 8):
-        model.forecast([ForecastInput(series, closes, 1)] * size)
+        model.forecast([ForecastInput(series, closes, 1, nothing_known(len(closes)))] * size)

@@ -13,6 +13,7 @@ from finsight.deployments.http_app import build_http_app
 from finsight.deployments.http_ports import HttpPorts, Late, OpenStreams
 from finsight.deployments.open_training import open_training
 from finsight.deployments.platform_actors import PlatformActors
+from finsight.deployments.promotions import RemotePromotion
 from finsight.deployments.served_models import ServedForecaster, ServedSentiment
 from finsight.settings import Settings
 from finsight.wiring import (
@@ -65,6 +66,7 @@ class Gateway:
             sentiment=ServedSentiment(sentiment),
             forecaster=ServedForecaster(forecaster),
             platform=PlatformActors(),
+            promotion=RemotePromotion(settings),
             streams=self._streams,
             jobs=training.jobs,
             drift=training.drift,

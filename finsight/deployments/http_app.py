@@ -16,6 +16,7 @@ from finsight.deployments.routes import (
     backfills,
     collectors,
     market,
+    models,
     news,
     operations,
     predictions,
@@ -29,12 +30,13 @@ TAGS = [
     {"name": "news", "description": "Articles and where they came from."},
     {"name": "sentiment", "description": "What texts and news say of prices."},
     {"name": "predictions", "description": "Forecasts beside the naive one, and their record."},
+    {"name": "models", "description": "Versions, who of them serves, and who decided so."},
     {"name": "collectors", "description": "What is collected, and whether it runs."},
     {"name": "stream", "description": "Everything that happens, as it happens."},
     {"name": "training", "description": "Training jobs, drift, and what is trained again."},
     {"name": "operations", "description": "Health, readiness, dead letters."},
 ]
-# In the order of the tags above. What comes later (models, backtests) joins here;
+# In the order of the tags above. What comes later joins here;
 # keys and limits become `dependencies` of the router that holds them all.
 V1_ROUTERS = (
     market.router,
@@ -42,6 +44,7 @@ V1_ROUTERS = (
     news.router,
     sentiment.router,
     predictions.router,
+    models.router,
     collectors.router,
     stream.router,
     training.router,

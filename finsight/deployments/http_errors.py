@@ -112,7 +112,7 @@ class Problem(BaseModel):
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse(
-        problem.model_dump(exclude_none=True),
+        problem.model_dump(mode="json", exclude_none=True),
         status_code=problem.status,
         headers=headers,
         media_type=MEDIA_TYPE,

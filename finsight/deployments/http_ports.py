@@ -19,7 +19,7 @@ from finsight.ports.clock import Clock
 from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
-from finsight.ports.models import ForecastService, ModelRegistry, SentimentService
+from finsight.ports.models import ForecastService, ModelRegistry, PromotionService, SentimentService
 from finsight.ports.news import ArticleStore
 from finsight.services.drift_watch import DriftWatch
 from finsight.services.retraining import Retraining
@@ -119,6 +119,7 @@ class HttpPorts:
     sentiment: SentimentService
     forecaster: ForecastService
     platform: PlatformParts
+    promotion: PromotionService
     streams: OpenStreams
     jobs: TrainingJobs
     drift: Late[DriftWatch]

@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from math import ceil
 from typing import Any
 
@@ -15,13 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve.metrics import Histogram
 
+from finsight.deployments.champion_following import POLL_S
+from finsight.deployments.sentiment_versions import KIND, SentimentVersions
 from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
 from finsight.domain.sentiment import MAX_TEXT_CHARACTERS, SentimentScore
 from finsight.ports.models import SentimentModel
+from finsight.settings import Settings
 
 _CONCURRENT_BATCHES = 8
 _LONG_REQUEST_CHARACTERS = 20_000
-_WARM_UP = ["Bitcoin rises.", "Bitcoin falls as traders sell, and the market waits. " * 4]
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +36,9 @@ class SentimentTuning(BaseModel):
     batch_wait_timeout_s: float = Field(default=0.002, ge=0, description="wait for company")
     model: str | None = Field(
         default=None, description='a folder, a hub id or "compact"; unset: as the settings say'
+    )
+    canary_share: float | None = Field(
+        default=None, ge=0, le=1, description="answered by the challenger; unset: as the settings"
     )
 
 
@@ -76,12 +80,19 @@ class Sentiment:
     runs on the replica that will use the model. Ray's queue gathers what arrives within
     the wait; what gathered while a pass ran goes into the next pass together, so that
     batches grow with load by themselves.
+
+    With `settings` it follows the registry: a new champion takes over between two passes.
+    The texts of one request are scored in one pass, and so by one version.
     """
 
-    def __init__(self, load_model: Callable[..., SentimentModel]) -> None:
-        self._load_model = load_model
+    def __init__(
+        self,
+        load_model: Callable[..., SentimentModel],
+        settings: Settings | None = None,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._versions = SentimentVersions(load_model, settings, poll_s)
         self._tuning = SentimentTuning()
-        self._model: SentimentModel | None = None
         self._waiting: deque[_Request] = deque()
         self._pass = asyncio.Lock()
         self._batch_sizes: deque[int] = deque(maxlen=10_000)
@@ -101,20 +112,26 @@ class Sentiment:
             ModelUnavailable: there was no model before, and this one can't be loaded.
         """
         tuning = SentimentTuning.model_validate(user_config)
-        if self._model is None or tuning.model != self._tuning.model:
-            load = partial(self._load_model, tuning.model) if tuning.model else self._load_model
-            try:
-                self._model = await asyncio.to_thread(_warmed, load)
-            except FinSightError as exc:
-                if self._model is None:
-                    raise
-                _log.error("%s goes on serving: %s", self._model.name, exc)
-                tuning = tuning.model_copy(update={"model": self._tuning.model})
+        try:
+            await self._versions.serve(tuning.model)
+        except FinSightError as exc:
+            if self._versions.model is None:
+                raise
+            _log.error("%s goes on serving: %s", self._versions.model.name, exc)
+            tuning = tuning.model_copy(update={"model": self._tuning.model})
+        self._versions.give_challenger(tuning.canary_share)
         # Together, with nothing in between: a request's places depend on both.
         self._tuning = tuning
         queue: Any = self._score_batch
         queue.set_max_batch_size(tuning.max_batch_size)
         queue.set_batch_wait_timeout_s(tuning.batch_wait_timeout_s)
+
+    async def check_health(self) -> None:
+        self._versions.keep_following()
+
+    async def models(self) -> dict[str, str]:
+        """Return what serves, and what is wrong with a champion that should."""
+        return {KIND: self._versions.description()}
 
     async def score(self, texts: list[str]) -> list[SentimentScore]:
         """Return one score a text, in the order given.
@@ -127,6 +144,8 @@ class Sentiment:
         _check(texts)
         if not texts:
             return []
+        if (by_challenger := await self._versions.by_challenger(texts)) is not None:
+            return by_challenger
         tokens = await self._count_tokens(texts)
         request: _Request = await self._score_batch(_Request(texts, tokens, lambda: self._tuning))
         if request.error is not None:
@@ -171,9 +190,9 @@ class Sentiment:
         return together
 
     def _ready(self) -> SentimentModel:
-        if self._model is None:
+        if self._versions.model is None:
             raise ModelUnavailable("the sentiment model is still being loaded; try again")
-        return self._model
+        return self._versions.model
 
 
 def _check(texts: list[str]) -> None:
@@ -187,12 +206,6 @@ def _check(texts: list[str]) -> None:
                 f"texts[{index}] has {len(text):,} characters; at most "
                 f"{MAX_TEXT_CHARACTERS:,} are scored at once"
             )
-
-
-def _warmed(load: Callable[[], SentimentModel]) -> SentimentModel:
-    model = load()
-    model.score(_WARM_UP)
-    return model
 
 
 def _score_together(model: SentimentModel, requests: list[_Request]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
-from finsight.domain.forecast import Forecast, ForecastStep
+from finsight.domain.forecast import Forecast, ForecastStep, Role
 from finsight.domain.timeframe import Timeframe, UtcDatetime, to_ms
 
 _Z_95 = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
@@ -45,10 +45,11 @@ class ForecastError(BaseModel):
     coverage_95: float = Field(ge=0, le=1)
     direction_right: bool | None = None
     scored_at: UtcDatetime
+    role: Role = Field(default=Role.CHAMPION, description="as what the model answered")
 
 
 class AccuracyRecord(BaseModel):
-    """How many forecasts turned out together; `series` and `model` None mean "all of them".
+    """How many forecasts turned out together; `series`, `model` and `role` None mean "all of them".
 
     Units:
         mean_mase, mean_naive_mase: mean over the forecasts that have a scale.
@@ -77,6 +78,7 @@ class AccuracyRecord(BaseModel):
     direction_share: float | None = None
     direction_low: float | None = None
     direction_high: float | None = None
+    role: Role | None = Field(default=None, description="as what the model answered")
 
 
 def one_step_scale(history: CandleTable, timeframe: Timeframe) -> float | None:
@@ -134,6 +136,7 @@ def score_forecast(
         coverage_95=float(inside_95.mean()),
         direction_right=bool(said == moved) if said and moved else None,
         scored_at=scored_at,
+        role=forecast.role,
     )
 
 
@@ -150,6 +153,7 @@ def summarise(
     series: Series | None = None,
     model: str | None = None,
     model_version: str | None = None,
+    role: Role | None = None,
 ) -> AccuracyRecord:
     """Sum up at least one outcome; the names are those the caller grouped by."""
     scaled = [(e.mase, e.naive_mase) for e in errors if e.mase is not None]
@@ -176,16 +180,17 @@ def summarise(
         direction_share=right / len(directions) if directions else None,
         direction_low=low,
         direction_high=high,
+        role=role,
     )
 
 
 def accuracy_records(errors: Sequence[ForecastError]) -> list[AccuracyRecord]:
-    """Return one record per series, model and version, sorted by those."""
-    groups: dict[tuple[str, str, str], list[ForecastError]] = {}
+    """Return one record per series, model, version and role, sorted by those."""
+    groups: dict[tuple[str, str, str, Role], list[ForecastError]] = {}
     for error in errors:
-        key = (error.series.key, error.model, error.model_version)
+        key = (error.series.key, error.model, error.model_version, error.role)
         groups.setdefault(key, []).append(error)
     return [
-        summarise(group, group[0].series, model, version)
-        for (_, model, version), group in sorted(groups.items())
+        summarise(group, group[0].series, model, version, role)
+        for (_, model, version, role), group in sorted(groups.items())
     ]

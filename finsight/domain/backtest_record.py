@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from finsight.domain.backtest import Provenance
-from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
+from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 from finsight.domain.timeframe import UtcDatetime
 
 Kind = Literal["run", "sweep", "walk-forward"]
@@ -61,6 +61,7 @@ class BacktestRequest(BaseModel):
     stops: Stops = Stops()
     sizing: Sizing = Sizing()
     sample: int | None = None
+    sampling: Sampling = Sampling.RANDOM
     seed: int = 0
     luck: Luck = Luck()
     folds: Folds | None = None
@@ -115,3 +116,18 @@ def differing_figures(before: Any, after: Any, path: str = "") -> list[str]:
         )
         return [name for names_inside in inner for name in names_inside]
     return [] if before == after else [path.lstrip(".")]
+
+
+def differing_conditions(records: Sequence[BacktestRecord]) -> list[str]:
+    """What was not the same for all `records`, so that their figures differ by more than skill."""
+    conditions: dict[str, list[object]] = {
+        "candles": [record.provenance.data_fingerprint for record in records],
+        "span": [
+            (record.provenance.first_opened_ms, record.provenance.last_opened_ms)
+            for record in records
+        ],
+        "execution": [record.provenance.execution for record in records],
+        "costs": [record.provenance.costs.model_dump_json() for record in records],
+        "kind": [record.request.kind for record in records],
+    }
+    return [name for name, values in conditions.items() if len(set(values)) > 1]

@@ -2,11 +2,13 @@
 
     FinSightError
     |-- InvalidInput         the caller's mistake; change the request           HTTP 422
+    |   `-- LookedAhead      a model would learn from its own future            HTTP 422
     |-- NotFound             no such symbol, article, model or part             HTTP 404
     |-- SourceUnavailable    an upstream is down; try again later               HTTP 503
     |   `-- SourceBusy       an upstream asked us to slow down                  HTTP 503
     |-- SourceRefused        an upstream said no; trying again won't help       HTTP 502
     |-- StoreUnavailable     our own storage is down; try again later           HTTP 503
+    |   `-- RunKept          a trained model waits here to be registered        HTTP 503
     |-- ModelUnavailable     no model can answer now; try again later           HTTP 503
     `-- Misconfigured        a setting is wrong; mend it and start again        HTTP 500
 
@@ -23,6 +25,10 @@ class FinSightError(Exception):
 
 class InvalidInput(FinSightError):
     """The caller's mistake: the request must change."""
+
+
+class LookedAhead(InvalidInput):
+    """Something later than it may be was about to be used: the data must be joined otherwise."""
 
 
 class NotFound(FinSightError):
@@ -53,6 +59,10 @@ class SourceRefused(FinSightError):
 
 class StoreUnavailable(FinSightError):
     """Our own storage did not answer; nothing was stored."""
+
+
+class RunKept(StoreUnavailable):
+    """The model registry took no run; it is kept on this machine and can be sent later."""
 
 
 class ModelUnavailable(FinSightError):

@@ -21,6 +21,14 @@ class Basis(StrEnum):
     NAIVE = "naive"
 
 
+class Role(StrEnum):
+    """As what a model answered. What a shadow answers is kept and scored, and never an answer."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    SHADOW = "shadow"
+
+
 class ForecastStep(BaseModel):
     """The close of one future candle, in quote currency.
 
@@ -59,6 +67,7 @@ class Forecast(BaseModel):
     reason: str = Field(description="in words: which model, why, and what fell back")
     steps: tuple[ForecastStep, ...] = Field(min_length=1)
     naive: tuple[ForecastStep, ...] = Field(min_length=1)
+    role: Role = Field(default=Role.CHAMPION, description="as what the model answered")
 
     @property
     def horizon(self) -> int:

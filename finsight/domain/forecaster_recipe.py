@@ -24,10 +24,11 @@ class Target(StrEnum):
 
 
 class Loss(StrEnum):
-    """What is made small: the pinball loss over all quantiles, or the mean squared error."""
+    """What is made small: the pinball loss over all quantiles, or an error of one path."""
 
     QUANTILE = "quantile"
     SQUARED = "squared"
+    ABSOLUTE = "absolute"
 
 
 class ForecasterRecipe(BaseModel):
@@ -41,6 +42,9 @@ class ForecasterRecipe(BaseModel):
             (RevIN, Kim et al. 2022).
         exogenous: whether the sentiment trend and the volume are seen, as of when they
             were known; for NHITS and TiDE.
+        feed_forward: width of PatchTST's inner layers; None: twice `hidden_size`.
+        averaging: how much of the mean over past steps' weights is kept at each step (an
+            exponential moving average judges and serves instead of the last); 0: none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,11 +55,13 @@ class ForecasterRecipe(BaseModel):
     patch_length: int = Field(default=24, ge=1)
     stride: int = Field(default=24, ge=1)
     hidden_size: int = Field(default=32, ge=4)
+    feed_forward: int | None = Field(default=None, ge=4)
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     learning_rate: float = Field(default=1e-3, gt=0, lt=1)
     batch_size: int = Field(default=64, ge=1)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
     steps: int = Field(default=300, ge=1)
     check_every: int = Field(default=50, ge=1)
     patience: int | None = Field(default=None, ge=1)

@@ -61,6 +61,13 @@ class Execution(StrEnum):
     CLOSE = "close"
 
 
+class Sampling(StrEnum):
+    """How a sample of a grid is picked."""
+
+    RANDOM = "random"
+    SOBOL = "sobol"
+
+
 class Costs(BaseModel):
     """What trading costs. Fractions, not percent: 0.001 is a tenth of a percent.
 
@@ -68,6 +75,9 @@ class Costs(BaseModel):
         fee: share of an order's value, each way.
         fixed_fee: quote currency an order.
         slippage: how much worse than the price an order fills, as a share of the price.
+        impact: how much worse still where the order is as large as all that was traded in
+            the candle; it grows with the square of the order's share of the candle's volume
+            (zipline's `VolumeShareSlippage`). A candle without volume counts as share 1.
         funding: what a short position pays a year, as a share of its value.
         smallest_order: base currency; smaller orders are not made. Binance books BTC to
             1e-8, and vectorbt has the same default.
@@ -78,6 +88,7 @@ class Costs(BaseModel):
     fee: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     fixed_fee: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     slippage: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    impact: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     funding: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     smallest_order: float = Field(default=1e-8, ge=0, allow_inf_nan=False)
 
@@ -132,14 +143,18 @@ class Sizing(BaseModel):
 
     `all_in`: all the cash. `fraction`: that share of it. `value`: a fixed amount of quote
     currency. `units`: a fixed amount of base currency. Without enough cash, what there is.
+    `volatility`: the share of the cash at which the position's volatility is `amount` a year,
+    going by the last `window` log returns before the signal's close, and never more than all
+    of it; no entry until there are so many.
     `cash` is what the account begins with; only `value`, `units`, fixed fees and the
     smallest order can see how large it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["all_in", "fraction", "value", "units"] = "all_in"
+    kind: Literal["all_in", "fraction", "value", "units", "volatility"] = "all_in"
     amount: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    window: int = Field(default=168, ge=2, description="log returns that volatility looks at")
     cash: float = Field(default=100.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")

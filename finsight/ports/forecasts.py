@@ -38,13 +38,13 @@ class ForecastStore(Protocol):
         ...
 
     async def latest(self, series: Series) -> Forecast | None:
-        """Return the forecast with the newest origin, or None."""
+        """Return the answer with the newest origin, or None: never what a shadow made."""
         ...
 
     async def recent(self, series: Series | None, limit: int) -> list[ScoredForecast]:
-        """Return forecasts, newest first; of every series when None."""
+        """Return answers, newest first; of every series when None. What shadows made is none."""
         ...
 
     async def errors(self, series: Series | None, since: datetime | None) -> list[ForecastError]:
-        """Return outcomes by origin, oldest first."""
+        """Return outcomes by origin, oldest first; those of shadows too."""
         ...

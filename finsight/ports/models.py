@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from finsight.domain.candle import Series
-from finsight.domain.forecast import Basis
+from finsight.domain.forecast import Basis, Role
+from finsight.domain.labelled_texts import LabelledText
+from finsight.domain.model_comparison import ModelComparison
 from finsight.domain.promotion import PromotionDecision
 from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -41,11 +43,14 @@ class ForecastInput:
     """What a forecaster sees of one series: closes of closed candles, oldest first.
 
     `closes` has shape (history,), float64, quote currency; `horizon` is in candles.
+    `known` holds `domain.known_features.FEATURES`, row for row with `closes`, for the
+    models that see more than prices.
     """
 
     series: Series
     closes: np.ndarray
     horizon: int
+    known: Mapping[str, np.ndarray] | None = None
 
 
 class Forecaster(Protocol):
@@ -87,11 +92,15 @@ class TrainedForecaster(Forecaster, Protocol):
     """A forecaster fresh from its training.
 
     `metrics` compare it with naive on the last part of the candles, which it never
-    saw; `trained_until` is when that part begins.
+    saw; `trained_until` is when that part begins. `history` holds, check by check, the
+    training's `loss` and `validation_loss`.
     """
 
     @property
     def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def history(self) -> Mapping[str, Sequence[float]]: ...
 
     @property
     def params(self) -> Mapping[str, str]: ...
@@ -134,6 +143,7 @@ class ServedForecast:
     model_version: str
     basis: Basis
     reason: str
+    role: Role = Role.CHAMPION
 
 
 class ForecastService(Protocol):
@@ -145,6 +155,10 @@ class ForecastService(Protocol):
         Raises: InvalidInput (a history too short even for naive, a horizon below 1).
         """
         ...
+
+
+REGISTRATION_TAG = "registration"
+"""The tag that names one registration, however often it is tried."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +197,11 @@ class ModelRegistry(Protocol):
         """Store the files in `folder` as the next version of `kind`, with the run that made it.
 
         `history` holds metrics step by step, the first at step 1; `pictures` are PNG files
-        by name. The tag `data_fingerprint` says what was learnt from.
+        by name. The tag `data_fingerprint` says what was learnt from. The code's version,
+        the environment and, where the kind has one, the signature are added.
+
+        With a tag `REGISTRATION_TAG` the same registration may be tried again: it makes one
+        version, however often and wherever an earlier try was broken off.
         """
         ...
 
@@ -215,6 +233,60 @@ class ModelRegistry(Protocol):
         """Return all versions, newest first; of every kind when None."""
         ...
 
+    def params(self, reference: ModelReference) -> Mapping[str, str]:
+        """Return the parameters of the run that made the version. Raises: NotFound."""
+        ...
+
     def fetch(self, reference: ModelReference, folder: Path) -> Path:
         """Bring the version's files to disk under `folder`; return where they are."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelReaders:
+    """How versions are read that are not served yet. All block.
+
+    Attributes:
+        forecaster: reads a version of a forecaster.
+        naive: the forecaster that every other one must beat.
+        sentiment: reads a version of a sentiment model; for None the one that answers where
+            the registry has no champion.
+        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
+            keeps no list.
+
+    They raise ModelUnavailable and StoreUnavailable.
+    """
+
+    forecaster: Callable[[ModelReference], Forecaster]
+    naive: Forecaster
+    sentiment: Callable[[ModelReference | None], SentimentModel]
+    texts_seen: Callable[[ModelReference | None], frozenset[str] | None]
+
+
+class PromotionService(Protocol):
+    """Compares versions and decides who serves, wherever that is computed."""
+
+    async def compare(
+        self, kind: str, version: str, texts: Sequence[LabelledText] | None = None
+    ) -> ModelComparison:
+        """Hold a version against the champion of its kind, on data new to both.
+
+        Raises:
+            InvalidInput: it is the champion itself, or what new data is can't be known.
+            NotFound: there is no such version.
+            ModelUnavailable, StoreUnavailable: try again later.
+        """
+        ...
+
+    async def promote(
+        self,
+        kind: str,
+        version: str,
+        *,
+        by: str,
+        reason: str = "",
+        force: bool = False,
+        texts: Sequence[LabelledText] | None = None,
+    ) -> PromotionDecision:
+        """Decide whether a version shall serve, write it down, and do it. Raises: as `compare`."""
         ...

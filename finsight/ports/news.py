@@ -166,8 +166,12 @@ class ArticleStore(Protocol):
         """
         ...
 
-    async def known_sentiment(self, symbol: str, until: datetime) -> list[KnownSentiment]:
+    async def known_sentiment(
+        self, symbol: str, until: datetime, since: datetime | None = None
+    ) -> list[KnownSentiment]:
         """Return the scores that were known at or before `until`, by `known_at`.
+
+        With `since`, only those that became known after it.
 
         A score's `known_at` is the latest of published, first seen and scored.
         """

@@ -13,7 +13,8 @@ from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError, InvalidInput, NotFound, StoreUnavailable
 from finsight.domain.events import ForecastMade
-from finsight.domain.forecast import Forecast, ForecastStep
+from finsight.domain.forecast import Forecast, ForecastStep, Role
+from finsight.domain.known_features import SENTIMENT_WINDOW, known_features
 from finsight.domain.segments import count_missing, cut_at_gaps
 from finsight.domain.sentiment import TrendPoint
 from finsight.domain.timeframe import Timeframe, from_ms, to_ms
@@ -22,7 +23,7 @@ from finsight.ports.events import EventBus
 from finsight.ports.forecasts import ForecastStore
 from finsight.ports.market import CandleStore
 from finsight.ports.models import ForecastInput, ForecastService, ServedForecast
-from finsight.ports.news import ArticleStore
+from finsight.ports.news import ArticleStore, KnownSentiment
 
 HISTORY_CANDLES = 1000
 """Candles read for one forecast: the model's window, and past errors for naive's intervals."""
@@ -102,9 +103,9 @@ class Forecasting:
             )
         history = await self._history(series, min(origin or newest, newest))
         seen, notes = self._usable(series, history, origin or newest)
-        served = await self._forecaster.forecast(
-            ForecastInput(series, np.array(seen.column("close"), dtype=np.float64), horizon)
-        )
+        closes = np.array(seen.column("close"), dtype=np.float64)
+        known = await self._known(series, seen, notes)
+        served = await self._forecaster.forecast(ForecastInput(series, closes, horizon, known))
         forecast = _forecast_of(series, horizon, seen, served, [reason, *notes], now)
         await self._forecasts.save([forecast])
         stored = (await self._forecasts.get(forecast.id)).forecast
@@ -170,6 +171,22 @@ class Forecasting:
         )
         return newest_stretch, notes
 
+    async def _known(
+        self, series: Series, seen: CandleTable, notes: list[str]
+    ) -> dict[str, np.ndarray]:
+        """Return what else was known at the close of each candle: made as in training."""
+        first, last = seen.first_opened_at, seen.last_opened_at
+        assert first is not None
+        assert last is not None
+        until = series.timeframe.next(last)
+        since = first - max(SENTIMENT_WINDOW, series.timeframe.duration)
+        sentiment: list[KnownSentiment] = []
+        try:
+            sentiment = await self._articles.known_sentiment(series.base, until, since)
+        except FinSightError as exc:
+            notes.append(f"forecast without sentiment: {exc}")
+        return known_features(seen, series.timeframe, sentiment)
+
     async def _announce(self, forecast: Forecast, notes: list[str]) -> None:
         if self._bus is None:
             return
@@ -218,13 +235,11 @@ def _forecast_of(
     assert origin is not None
     opens = _opens_after(series.timeframe, origin, horizon)
     words = "; ".join(filter(None, [served.reason, *remarks]))
+    made_of = f"{series.key}|{to_ms(origin)}|{horizon}|{served.model}|{served.model_version}"
+    # What a version answered as a shadow must not stand for its answer once it serves.
+    as_what = "" if served.role is Role.CHAMPION else f"|{served.role}"
     return Forecast(
-        id=str(
-            uuid.uuid5(
-                _IDS,
-                f"{series.key}|{to_ms(origin)}|{horizon}|{served.model}|{served.model_version}",
-            )
-        ),
+        id=str(uuid.uuid5(_IDS, made_of + as_what)),
         series=series,
         origin=origin,
         made_at=now,
@@ -235,6 +250,7 @@ def _forecast_of(
         reason=words,
         steps=_steps(opens, served.quantiles),
         naive=_steps(opens, served.naive),
+        role=served.role,
     )
 
 

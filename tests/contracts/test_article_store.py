@@ -306,5 +306,8 @@ async def test_sentiment_is_known_from_the_latest_of_its_moments(store):
         KnownSentiment(NOON + 2 * HOUR, late_score.published_at, pytest.approx(0.6)),
     ]
     assert len(await store.known_sentiment("BTC", NOON + 3 * HOUR)) == 3
+    assert (
+        await store.known_sentiment("BTC", NOON + 2 * HOUR, NOON + HOUR + MICROSECOND) == known[1:]
+    )
     assert await store.known_sentiment("BTC", NOON + HOUR) == []
     assert await store.known_sentiment("ETH", NOON + 3 * HOUR) == []

@@ -24,12 +24,14 @@ from finsight.domain.sentiment import SentimentScore
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.events import EventBus
 from finsight.ports.models import ForecastInput, ServedForecast
+from finsight.services.promotion import Promotion
 from finsight.settings import Settings
 from finsight.wiring import (
     open_article_store,
     open_candle_store,
     open_event_bus,
     open_forecast_store,
+    open_model_readers,
     open_model_registry,
 )
 
@@ -172,6 +174,14 @@ async def running(
         sentiment=sentiment or WordSentiment(),  # type: ignore[arg-type]
         forecaster=NaiveService(),
         platform=parts,
+        promotion=Promotion(
+            open_model_registry(settings),
+            open_candle_store(settings),
+            open_article_store(settings),
+            clock,
+            open_model_readers(settings),
+            settings.forecasting.input_candles,
+        ),
         streams=OpenStreams(most=2),
         jobs=training.jobs,
         drift=training.drift,

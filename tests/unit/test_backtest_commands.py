@@ -316,6 +316,7 @@ def test_what_out_writes_follows_the_files_name(
         (("sweep", "--grid", "fast=1:1000000", "--grid", "slow=1:1000000"), "--sample 1000000"),
         (("sweep", "--grid", "fast=1:1e30"), "larger steps"),
         (("sweep", *SMALL_GRID, "--resume"), "--parts FOLDER"),
+        (("sweep", *SMALL_GRID, "--sample", "5", "--sampling", "sobl"), "did you mean 'sobol'"),
         (("walk-forward", *SMALL_GRID, "--train", "9999", "--test", "9"), "too few"),
         (
             ("walk-forward", *SMALL_GRID, "--train", "99", "--test", "99", "--metric", "sharp"),
@@ -330,6 +331,41 @@ def test_a_mistake_is_named_and_nothing_is_kept(
     with pytest.raises(InvalidInput, match=re.escape(said)):
         backtest(asked[0], *file, *asked[1:])
     assert "no backtest was kept yet" in backtest("list")
+
+
+def test_what_was_known_beside_the_candles_is_kept_with_the_result(
+    backtest: Backtest, file: tuple[str, ...], tmp_path: Path
+) -> None:
+    candles = pq.read_table(BITCOIN).slice(0, 19 * 24)
+    first = CandleTable.from_arrow(candles).ts_ms[0]
+    known_at = pa.array([int(first) + hour * 3_600_000 for hour in range(0, 19 * 24, 5)])
+    scores = [((hour * 7) % 11 - 5) / 5 for hour in range(len(known_at))]
+    beside = tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"known_at": known_at, "value": scores}), beside)
+    asked = ("--strategy", "sentiment_momentum", "--sentiment", str(beside), "--fee", "0.001")
+    printed = backtest("sweep", *file, *asked, "--grid", "window=6,24", "--shuffles", "0")
+    beside.unlink()
+    assert backtest("rerun", first_id(printed)).strip().endswith("the same")
+    with pytest.raises(InvalidInput, match="--sentiment FILE"):
+        backtest("run", *file, "--strategy", "sentiment_momentum")
+
+
+def test_backtests_are_shown_side_by_side_with_what_differs(
+    backtest: Backtest, file: tuple[str, ...]
+) -> None:
+    one = first_id(backtest("run", *file, "--param", "fast=5"))
+    other = first_id(backtest("run", *file, "--param", "fast=9"))
+    dearer = first_id(backtest("run", *file, "--param", "fast=9", "--fee", "0.01"))
+    alike = backtest("compare", one, other)
+    assert "not the same for all" not in alike
+    assert "fast=5" in alike
+    assert "fast=9" in alike
+    assert "not the same for all: costs" in backtest("compare", one, dearer)
+    said = json.loads(backtest("compare", one, dearer, "--json"))
+    assert said["differ_in"] == ["costs"]
+    assert [record["id"] for record in said["backtests"]] == [one, dearer]
+    with pytest.raises(InvalidInput, match="at least two"):
+        backtest("compare", one)
 
 
 def test_a_cluster_that_does_not_answer_is_said_at_once(

@@ -139,7 +139,7 @@ async def test_the_longest_body_that_is_allowed_gets_through(platform):
 
 
 async def test_the_kind_of_a_model_is_a_name_and_no_filter(platform):
-    answer = await platform.client.get("/v1/predictions/models", params={"kind": "x' OR 1=1 --"})
+    answer = await platform.client.get("/v1/models", params={"kind": "x' OR 1=1 --"})
     assert answer.status_code == 422
 
 

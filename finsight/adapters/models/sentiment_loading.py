@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finsight.domain.errors import ModelUnavailable, StoreUnavailable
-from finsight.ports.models import ModelRegistry, SentimentModel
+from finsight.ports.models import ModelReference, ModelRegistry, SentimentModel
 
 COMPACT = "compact"
 """Names the model that comes with the package where a folder or hub id may stand."""
@@ -54,6 +54,19 @@ def load_sentiment_model(
     return champion or _load_named(configured or COMPACT, place)
 
 
+def read_sentiment_version(
+    registry: ModelRegistry,
+    reference: ModelReference,
+    *,
+    device: str,
+    threads: int,
+    cache_folder: Path,
+) -> SentimentModel:
+    """Load one version of the registry. Raises: StoreUnavailable, ModelUnavailable."""
+    folder = registry.fetch(reference, cache_folder)
+    return _load_version(folder, reference, _Place(_device_here(device), threads, cache_folder))
+
+
 def _load_champion(registry: ModelRegistry, place: _Place) -> SentimentModel | None:
     try:
         reference = registry.champion(_KIND)
@@ -63,6 +76,10 @@ def _load_champion(registry: ModelRegistry, place: _Place) -> SentimentModel | N
     except StoreUnavailable as exc:
         _log.warning("the model registry is down, looking for a sentiment model elsewhere: %s", exc)
         return None
+    return _load_version(folder, reference, place)
+
+
+def _load_version(folder: Path, reference: ModelReference, place: _Place) -> SentimentModel:
     name = reference.tags.get("model", _KIND)
     return _load_folder(folder, place, name=name, version=reference.version)
 

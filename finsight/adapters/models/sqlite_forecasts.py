@@ -57,10 +57,14 @@ class SqliteForecastStore:
                 to_ms(forecast.made_at),
                 to_ms(forecast.steps[-1].opened_at),
                 forecast.model_dump_json(),
+                forecast.role.value,
             )
             for forecast in forecasts
         ]
-        sql = "INSERT OR IGNORE INTO forecasts VALUES (?, ?, ?, ?, ?, ?, NULL)"
+        sql = (
+            "INSERT OR IGNORE INTO forecasts (id, series, origin_ms, made_ms, last_step_ms, "
+            "document, role) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        )
         await self._run(lambda db: db.executemany(sql, rows))
 
     async def get(self, forecast_id: str) -> ScoredForecast:
@@ -89,7 +93,7 @@ class SqliteForecastStore:
         return found[0].forecast if found else None
 
     async def recent(self, series: Series | None, limit: int) -> list[ScoredForecast]:
-        where, values = _of(series)
+        where, values = _of(series, "role <> 'shadow'")
         # Of two with one origin, the one made later comes first.
         sql = f"SELECT document, error FROM forecasts {where} ORDER BY origin_ms DESC, made_ms DESC"
         rows = await self._run(lambda db: db.execute(f"{sql} LIMIT ?", (*values, limit)).fetchall())
@@ -123,6 +127,7 @@ class SqliteForecastStore:
                 if not self._made:
                     db.execute("PRAGMA journal_mode=WAL")
                     db.executescript(_SCHEMA)
+                    _add_roles(db)
                     self._made = True
                 db.execute("PRAGMA synchronous=NORMAL")
                 with db:
@@ -131,6 +136,18 @@ class SqliteForecastStore:
                 db.close()
         except (sqlite3.Error, OSError) as exc:
             raise StoreUnavailable(f"the forecasts in {self._path} can't be used: {exc}") from exc
+
+
+def _add_roles(db: sqlite3.Connection) -> None:
+    """Give a file of before there were roles its column: what it holds are answers."""
+    if "role" in {row[1] for row in db.execute("PRAGMA table_info(forecasts)")}:
+        return
+    try:
+        db.execute("ALTER TABLE forecasts ADD COLUMN role TEXT NOT NULL DEFAULT 'champion'")
+    except sqlite3.OperationalError as exc:
+        # Another process may have added it since we looked.
+        if "duplicate column" not in str(exc):
+            raise
 
 
 def _of(series: Series | None, *conditions: str) -> tuple[str, tuple[str | int, ...]]:

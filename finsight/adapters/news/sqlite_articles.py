@@ -97,8 +97,10 @@ class SqliteArticleStore:
         """
         return await asyncio.to_thread(self._trend, symbol, start, end, bucket)
 
-    async def known_sentiment(self, symbol: str, until: datetime) -> list[KnownSentiment]:
-        return await asyncio.to_thread(self._known_sentiment, symbol, until)
+    async def known_sentiment(
+        self, symbol: str, until: datetime, since: datetime | None = None
+    ) -> list[KnownSentiment]:
+        return await asyncio.to_thread(self._known_sentiment, symbol, until, since)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
@@ -176,9 +178,11 @@ class SqliteArticleStore:
         with self._file.reading() as db:
             return trend_points(db, symbol, start, end, bucket)
 
-    def _known_sentiment(self, symbol: str, until: datetime) -> list[KnownSentiment]:
+    def _known_sentiment(
+        self, symbol: str, until: datetime, since: datetime | None
+    ) -> list[KnownSentiment]:
         with self._file.reading() as db:
-            return known_rows(db, symbol, until)
+            return known_rows(db, symbol, until, since)
 
 
 def _has(db: sqlite3.Connection, article_id: str) -> bool:

@@ -107,13 +107,16 @@ def trend_points(
     return points
 
 
-def known_rows(db: sqlite3.Connection, symbol: str, until: datetime) -> list[KnownSentiment]:
-    """The scores of `symbol` known at or before `until`, in the order they became known."""
+def known_rows(
+    db: sqlite3.Connection, symbol: str, until: datetime, since: datetime | None = None
+) -> list[KnownSentiment]:
+    """The scores of `symbol` known in `(since, until]`, in the order they became known."""
     rows = db.execute(
         "SELECT s.known_us, y.published_us, s.positive - s.negative FROM article_symbols y "
         "JOIN scores s ON s.number = y.number WHERE y.symbol = ? AND y.published_us <= ? "
-        "AND s.known_us <= ? ORDER BY s.known_us, y.published_us, y.number",
-        (symbol.upper(), to_us(until), to_us(until)),
+        "AND s.known_us <= ? AND s.known_us > ? "
+        "ORDER BY s.known_us, y.published_us, y.number",
+        (symbol.upper(), to_us(until), to_us(until), -1 if since is None else to_us(since)),
     )
     return [
         KnownSentiment(from_us(known_us), from_us(published_us), score)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -71,21 +70,6 @@ class ForecastList(BaseModel):
     predictions: list[ForecastAndOutcome]
 
 
-class ModelAnswer(BaseModel):
-    """A version of a model; the champion of its kind is the one that answers."""
-
-    kind: str = Field(examples=["forecaster-1h", "sentiment"])
-    version: str
-    champion: bool
-    created_at: datetime
-    metrics: dict[str, float]
-    tags: dict[str, str]
-
-
-class ModelList(BaseModel):
-    models: list[ModelAnswer]
-
-
 class AccuracyAnswer(BaseModel):
     """How forecasts turned out, per series and model, beside the naive one."""
 
@@ -137,17 +121,6 @@ async def list_forecasts(
     return ForecastList(predictions=[_with_outcome(scored) for scored in recent])
 
 
-@router.get("/models")
-async def list_models(
-    ports: Ports,
-    kind: Annotated[
-        str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,50}$", examples=["forecaster-1h"])
-    ] = None,
-) -> ModelList:
-    """The registry's models, newest first, and which of them answer."""
-    return ModelList(models=await asyncio.to_thread(_models, ports, kind))
-
-
 @router.get("/accuracy")
 async def forecast_accuracy(
     ports: Ports,
@@ -195,21 +168,3 @@ def _series_or_all(
 
 def _with_outcome(scored: ScoredForecast) -> ForecastAndOutcome:
     return ForecastAndOutcome(forecast=scored.forecast, outcome=scored.error)
-
-
-def _models(ports: HttpPorts, kind: str | None) -> list[ModelAnswer]:
-    registry = ports.registry.get()
-    versions = registry.versions(kind)
-    champions = {name: registry.champion(name) for name in {v.kind for v in versions}}
-    return [
-        ModelAnswer(
-            kind=version.kind,
-            version=version.version,
-            champion=(best := champions[version.kind]) is not None
-            and best.version == version.version,
-            created_at=version.created_at,
-            metrics=dict(version.metrics),
-            tags=dict(version.tags),
-        )
-        for version in versions
-    ]

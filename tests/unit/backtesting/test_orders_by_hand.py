@@ -7,6 +7,8 @@ Opens and closes (the candle's number above):
     close 100  110  120  130  120  110  100   90  100  110
 """
 
+import math
+
 import pytest
 
 from finsight.backtesting import run
@@ -212,3 +214,37 @@ def test_every_run_says_what_one_candle_later_would_have_earned():
     result = run(TEN, IN_AT_1_OUT_AT_4)
     # In at the open of 3, 120, instead of that of 2; out at that of 6, 110.
     assert result.one_candle_late["total_return"] == pytest.approx(110 / 120 - 1)
+
+
+def test_a_large_order_moves_the_price_by_the_square_of_its_share_of_the_volume():
+    result = run(TEN, IN_AT_1_OUT_AT_4, sizing={"cash": 55}, costs={"impact": 0.1})
+    [trade] = result.trades.to_pylist()
+    # 55 buy half a coin at 110; each candle traded one coin: (1/2)² x 10 % worse.
+    assert trade["entry_price"] == pytest.approx(110 * 1.025)
+    held = 55 / (110 * 1.025)
+    assert trade["exit_price"] == pytest.approx(120 * (1 - 0.1 * held**2))
+
+
+def test_an_order_beyond_the_volume_pays_the_whole_impact_and_no_more():
+    result = run(TEN, IN_AT_1_OUT_AT_4, sizing={"cash": 1_000}, costs={"impact": 0.1})
+    [trade] = result.trades.to_pylist()
+    assert (trade["entry_price"], trade["exit_price"]) == (pytest.approx(121), pytest.approx(108))
+
+
+def test_a_position_is_as_large_as_the_volatility_wished_for():
+    result = run(
+        TEN,
+        IN_AT_1_OUT_AT_4,
+        sizing={"kind": "volatility", "amount": 1.0, "window": 2},
+    )
+    # The signal of candle 1 has one log return behind it: too few, so there is no entry.
+    assert result.statistics["trades"] == 0
+    result = run(
+        TEN,
+        signals({2: "entry", 4: "exit"}, 10),
+        sizing={"kind": "volatility", "amount": 0.2, "window": 2},
+    )
+    [trade] = result.trades.to_pylist()
+    # ln 1.1 = 0.09531 and ln(12/11) = 0.08701: deviation 0.00415, a year of 8,760 hours.
+    spread = (math.log(1.1) - math.log(120 / 110)) / 2 * math.sqrt(8_760)
+    assert trade["size"] * 120 == pytest.approx(100 * 0.2 / spread)

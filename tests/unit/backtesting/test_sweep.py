@@ -6,10 +6,10 @@ import pytest
 from numba import njit
 
 from finsight.backtesting import run, sweep
+from finsight.backtesting.built_in import BUILT_IN
 from finsight.backtesting.candle_arrays import candle_arrays
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.parameter_sets import parameter_sets
-from finsight.backtesting.strategies import BUILT_IN
 from finsight.domain.backtest import metadata_of
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
@@ -75,6 +75,26 @@ def test_a_sample_is_picked_without_replacement_and_again_the_same():
     assert same(tables[0], tables[1])
     assert not same(tables[0], tables[2])
     assert len(set(zip(*(tables[0].column(n).to_pylist() for n in huge), strict=True))) == 20
+
+
+def test_a_sobol_sample_leaves_no_part_of_the_grid_empty():
+    strategy = BUILT_IN["rsi"]
+    grid = {"window": range(2, 66), "lower": range(1, 33), "upper": range(60, 92)}
+    spread = parameter_sets(strategy, grid, sample=256, seed=1, sampling="sobol")
+    assert len(spread) == 256
+    again = parameter_sets(strategy, grid, sample=256, seed=1, sampling="sobol")
+    assert all(np.array_equal(spread.columns[n], again.columns[n]) for n in grid)
+    rows = set(zip(*(column.tolist() for column in spread.columns.values()), strict=True))
+    assert len(rows) == 256
+    # Cut in 4 x 4 x 4 boxes, each holds its share of 4 to within what scrambling allows.
+    boxes = [(int(w - 2) // 16, int(lo - 1) // 8, int(u - 60) // 8) for w, lo, u in rows]
+    counts = np.bincount([a * 16 + b * 4 + c for a, b, c in boxes], minlength=64)
+    assert counts.min() >= 3
+    assert counts.max() <= 5
+    nearly_all = parameter_sets(
+        strategy, {"window": [5, 6, 7], "lower": [10, 20, 30]}, sample=8, sampling="sobol"
+    )
+    assert len(nearly_all) == 8
 
 
 def test_says_what_made_it():

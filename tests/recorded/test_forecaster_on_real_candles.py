@@ -5,8 +5,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from finsight.adapters.models.patchtst_training import fit_patchtst
+from finsight.adapters.models.neural_training import fit_neural
 from finsight.domain.candle_table import CandleTable
+from finsight.domain.forecaster_recipe import ForecasterRecipe
+from finsight.domain.history import History
 from finsight.domain.timeframe import Timeframe
 
 COINS = ("BTC", "ETH", "LTC")
@@ -21,7 +23,8 @@ def test_the_held_out_error_stays_near_naive(
         ).tail(2500)
         for coin in COINS
     }
-    metrics = fit_patchtst(Timeframe.H1, candles, steps=200).metrics
+    histories = {key: History.of_candles(table, Timeframe.H1) for key, table in candles.items()}
+    metrics = fit_neural(histories, ForecasterRecipe(steps=200), "1h").metrics
     with capsys.disabled():
         print(
             f"\nPatchTST on {', '.join(COINS)} hourly, 24 ahead, held-out part: "
