@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model
 
 from finsight.domain.asked_backtest import AskedBacktest
 from finsight.domain.errors import InvalidInput
+from finsight.domain.forecaster_recipe import Family, Loss, Target
 from finsight.domain.job_options import (
     DataFile,
     Files,
@@ -80,7 +81,27 @@ class TrainForecaster(Request):
 
     kind: Literal[JobKind.TRAIN_FORECASTER] = JobKind.TRAIN_FORECASTER
     timeframe: Timeframe = Timeframe.H1
+    family: Family | None = None
+    target: Target | None = None
+    loss: Loss | None = None
+    exogenous: bool = False
+    instance_norm: bool = False
+    horizon: int | None = Field(default=None, ge=1, le=720)
+    input_size: int | None = Field(default=None, ge=8, le=100_000)
     steps: int | None = Field(default=None, ge=1, le=1_000_000)
+    check_every: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
+    patch_length: int | None = Field(default=None, ge=1)
+    stride: int | None = Field(default=None, ge=1)
+    hidden_size: int | None = Field(default=None, ge=4, le=16_384)
+    layers: int | None = Field(default=None, ge=1, le=100)
+    heads: int | None = Field(default=None, ge=1, le=1_000)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    learning_rate: float | None = Field(default=None, gt=0, lt=1)
+    held_out_share: float | None = Field(default=None, gt=0, lt=0.9)
+    threads: int | None = Field(default=None, ge=1, le=256)
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
     champion: bool = _CHAMPION
     promote: bool = _PROMOTE
 

@@ -19,7 +19,7 @@ from ray.exceptions import AuthenticationError, RayError
 
 from finsight.domain.errors import InvalidInput, SourceUnavailable
 from finsight.domain.job_options import JobKind
-from finsight.domain.job_requests import JobRequest, TuneForecaster
+from finsight.domain.job_requests import JobRequest, TrainForecaster, TuneForecaster
 from finsight.ports.training_jobs import Cpus, Run, RunState
 from finsight.services.training_jobs import MODULES
 from finsight.settings import Settings
@@ -33,6 +33,7 @@ RUN_VARIABLE = "FINSIGHT_RUN"
 """Every process of a run, and every one it starts, has the run's id in this variable."""
 
 _OF_NO_USE_TO_JOBS = {"series", "feeds", "exchanges", "retraining", "training", "drift", "api_url"}
+_CPUS_OF_RAY_TRAIN = 2.0
 _GONE_WITHIN_S = 4.0
 _KILLED_WITHIN_S = 5.0
 
@@ -56,9 +57,16 @@ class RayJobRunner:
             raise InvalidInput(f"this FinSight comes without {module}")
         files = self._settings.training_files.as_posix()
         command = [sys.executable, "-m", module, *request.arguments(files)]
-        command += self._place_of_search(run_id, request)
+        command += self._place_to_go_on(run_id, request)
         if (await self.look(run_id)).state is not RunState.UNKNOWN:
             return
+        alone = (
+            isinstance(request, TrainForecaster) and (await self.cpus()).free < _CPUS_OF_RAY_TRAIN
+        )
+        if alone:
+            # In the driver itself, which then takes the CPU: on a laptop the deployments leave
+            # too few for a worker of Ray Train and the tasks that read for it.
+            command = ["env", "-u", "RAY_ADDRESS", *command]
         variables = {**settings_as_environment(self._settings), RUN_VARIABLE: run_id}
         await self._ask(
             lambda client: client.submit_job(
@@ -66,17 +74,19 @@ class RayJobRunner:
                 submission_id=run_id,
                 runtime_env={"env_vars": variables},
                 metadata={"finsight": request.kind.value},
-                entrypoint_num_cpus=0,
+                entrypoint_num_cpus=1 if alone else 0,
             )
         )
 
-    def _place_of_search(self, run_id: str, request: JobRequest) -> list[str]:
-        """A search is called as its job, so that the next attempt goes on with it."""
-        if not isinstance(request, TuneForecaster):
-            return []
-        name = run_id.rpartition(".")[0]
-        began = (self._settings.data_dir / "searches" / name).exists()
-        return [f"--{'resume' if began else 'name'}={name}"]
+    def _place_to_go_on(self, run_id: str, request: JobRequest) -> list[str]:
+        """Where a search or a training keeps how far it is, so that the next attempt goes on."""
+        job_id, data_dir = run_id.rpartition(".")[0], self._settings.data_dir
+        if isinstance(request, TuneForecaster):
+            began = (data_dir / "searches" / job_id).exists()
+            return [f"--{'resume' if began else 'name'}={job_id}"]
+        if isinstance(request, TrainForecaster):
+            return [f"--state={data_dir / 'training-states' / job_id}"]
+        return []
 
     async def look(self, run_id: str) -> Run:
         def ask(client: JobSubmissionClient) -> Run:

@@ -35,7 +35,7 @@ def main(folder: str) -> None:
     )
     ray.init(
         address="local",
-        num_cpus=2,
+        num_cpus=4,
         namespace=NAMESPACE,
         dashboard_host="127.0.0.1",
         log_to_driver=False,
