@@ -22,8 +22,10 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from finsight.domain.errors import StoreUnavailable
 from finsight.domain.labelled_texts import seen_mark
 from finsight.settings import Settings
-from finsight.training.evaluate_sentiment import Asked, judge_files
+from finsight.training.evaluate_sentiment import Asked, evaluate_sentiment, judge_files
 from finsight.training.sentiment_data import SentimentData, read_labelled_file
+from finsight.training.sentiment_export import export_sentiment
+from finsight.training.sentiment_network import learnt_weights, open_network, save_classifier
 from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.train_sentiment import main, train_sentiment
 from finsight.wiring import load_sentiment_model, open_model_registry
@@ -260,3 +262,24 @@ def test_a_hub_that_can_not_be_reached_is_said(tmp_path: Path, labelled: Path) -
         run.stderr
     )
     assert not (tmp_path / "mlflow").exists()
+
+
+def test_a_trained_folder_is_made_ready_to_serve(
+    settings: Settings, tmp_path: Path, base: Path, labelled: Path
+) -> None:
+    folder = tmp_path / "model"
+    learnt = learnt_weights(open_network(str(base), None, seed=0))
+    save_classifier(folder, str(base), None, learnt)
+    splits = SentimentData((labelled,), test_share=0.2).read(seed=0)
+    exported = export_sentiment(settings, folder, splits)
+    [graph] = (folder / "onnx").iterdir()
+    assert graph.name.endswith("-int8.onnx")
+    # It was judged by that graph: none was made anywhere else.
+    assert list(settings.data_dir.rglob("*.onnx")) == []
+    assert len((folder / "texts_seen.txt").read_text().split()) == 360
+    served = load_sentiment_model(settings, str(folder))
+    again = evaluate_sentiment(served, splits.test)
+    # The temperature in the folder is applied by whoever serves it.
+    assert exported.calibration.temperature > 1.5
+    assert again.calibration_error == pytest.approx(exported.metrics["test_calibration_error"])
+    assert again.calibration_error < exported.metrics["test_calibration_error_before"]
