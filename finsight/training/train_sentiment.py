@@ -19,10 +19,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
+from finsight.domain.errors import FinSightError, InvalidInput, RunKept, StoreUnavailable
 from finsight.domain.labelled_texts import LabelledText, Splits
 from finsight.domain.promotion import CHALLENGER, CHAMPION
 from finsight.ports.models import ModelReference
+from finsight.services.promotion import appoint
 from finsight.settings import Settings
 from finsight.training.sentiment_data import SentimentData
 from finsight.training.sentiment_export import ExportedSentiment, export_sentiment
@@ -30,7 +31,7 @@ from finsight.training.sentiment_options import data_of, options, recipe_of
 from finsight.training.sentiment_pictures import history_picture
 from finsight.training.sentiment_recipe import SentimentRecipe
 from finsight.training.sentiment_run import fit_sentiment
-from finsight.wiring import open_model_registry
+from finsight.wiring import open_clock, open_model_registry
 
 KIND = "sentiment"
 FAILED, CALLERS_MISTAKE, INTERRUPTED = 1, 2, 130
@@ -114,7 +115,12 @@ def train_sentiment(
             pictures=exported.pictures | {"history.png": history_picture(history)},
         )
     alias = CHAMPION if make_champion else CHALLENGER
-    registry.set_alias(KIND, alias, reference.version)
+    if make_champion:
+        reason = "its training asked for it"
+        clock = open_clock(settings)
+        appoint(registry, clock, KIND, reference.version, by="finsight", reason=reason)
+    else:
+        registry.set_alias(KIND, CHALLENGER, reference.version)
     _say(f"registered as version {reference.version} of {KIND}, the {alias}")
     return reference
 
@@ -174,6 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
             workers=given.workers,
             make_champion=given.champion,
         )
+    except RunKept as exc:
+        print(f"trained, and not registered: {exc}", file=sys.stderr)
+        return FAILED
     except FinSightError as exc:
         print(f"training failed: {exc}", file=sys.stderr)
         return CALLERS_MISTAKE if isinstance(exc, InvalidInput) else FAILED
