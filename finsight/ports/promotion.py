@@ -19,7 +19,7 @@ class ModelReaders:
         naive: the forecaster that every other one must beat.
         sentiment: reads a version of a sentiment model; for None the one that answers where
             the registry has no champion.
-        texts_seen: the `text_mark` of each text that such a model learnt from, None where it
+        texts_seen: the `seen_mark` of each text that such a model learnt from, None where it
             keeps no list.
 
     They raise ModelUnavailable and StoreUnavailable.

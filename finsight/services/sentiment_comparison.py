@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from finsight.domain.errors import InvalidInput
-from finsight.domain.labelled_texts import LabelledText, same_words
+from finsight.domain.labelled_texts import LabelledText, seen_mark
 from finsight.domain.model_comparison import BesideRival, Measure, ModelComparison
 from finsight.domain.significance import mcnemar
 from finsight.ports.models import ModelReference, SentimentModel
@@ -47,7 +46,7 @@ class SentimentComparison:
                 "with a reason"
             )
         seen = learnt | (self._texts_seen(champion) or frozenset())
-        by_mark = {text_mark(text.text): text for text in texts}
+        by_mark = {seen_mark(text.text): text for text in texts}
         new = [text for mark, text in by_mark.items() if mark not in seen]
         left_out = len(by_mark) - len(new)
         answer = ModelComparison(
@@ -80,11 +79,6 @@ class SentimentComparison:
             mcnemar(ours, theirs),
         )
         return answer.model_copy(update={"rivals": (beside,)})
-
-
-def text_mark(text: str) -> str:
-    """Return what is kept of a text that a model has seen: 16 digits, and not the text."""
-    return hashlib.sha256(same_words(text).encode()).hexdigest()[:16]
 
 
 def _right(model: SentimentModel, texts: Sequence[LabelledText]) -> np.ndarray:

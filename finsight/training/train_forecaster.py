@@ -18,12 +18,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
+from finsight.domain.errors import FinSightError, InvalidInput, RunKept, StoreUnavailable
 from finsight.domain.forecast_windows import make_examples
 from finsight.domain.forecaster_plan import plan_training, segments
 from finsight.domain.forecaster_recipe import Family, ForecasterRecipe, Loss, Target
 from finsight.domain.history import fingerprint
-from finsight.domain.promotion import CHALLENGER, PromotionDecision, Verdict
+from finsight.domain.promotion import CHALLENGER
 from finsight.domain.timeframe import Timeframe
 from finsight.ports.models import (
     ModelReference,
@@ -31,6 +31,7 @@ from finsight.ports.models import (
     TrainedForecaster,
     TrainingProgress,
 )
+from finsight.services.promotion import appoint
 from finsight.settings import Settings
 from finsight.training.forecaster_data import (
     MAX_CANDLES,
@@ -148,22 +149,17 @@ def _register(
 def _let_serve(
     settings: Settings, registry: ModelRegistry, reference: ModelReference, *, first: bool
 ) -> None:
-    before = registry.champion(reference.kind)
     ratio = reference.metrics.get("held_out_ratio_to_naive")
     beside_naive = "" if ratio is None else f"; its held-out error is {ratio:.3f} of naive's"
     why = "it is the first model of its timeframe" if first else "its training asked for it"
-    registry.set_champion(reference.kind, reference.version)
-    registry.record(
-        PromotionDecision(
-            kind=reference.kind,
-            verdict=Verdict.FORCED,
-            version=reference.version,
-            before=before.version if before else None,
-            by="finsight",
-            reason=f"{why}{beside_naive}",
-            decided_at=open_clock(settings).now(),
-            evidence={} if ratio is None else {"held_out_ratio_to_naive": ratio},
-        )
+    appoint(
+        registry,
+        open_clock(settings),
+        reference.kind,
+        reference.version,
+        by="finsight",
+        reason=f"{why}{beside_naive}",
+        evidence={} if ratio is None else {"held_out_ratio_to_naive": ratio},
     )
 
 
@@ -187,6 +183,9 @@ def main(arguments: list[str] | None = None) -> int:
             progress=_print_progress,
             state_folder=given.state,
         )
+    except RunKept as exc:
+        print(f"trained, and not registered: {exc}", file=sys.stderr)
+        return 1
     except FinSightError as exc:
         print(f"training failed: {exc}", file=sys.stderr)
         return 1

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from finsight.domain.errors import FinSightError, InvalidInput, StoreUnavailable
+from finsight.domain.errors import FinSightError, InvalidInput, RunKept, StoreUnavailable
 from finsight.domain.labelled_texts import LabelledText, Splits
-from finsight.domain.promotion import CHALLENGER, CHAMPION, PromotionDecision, Verdict
-from finsight.ports.models import ModelReference, ModelRegistry
+from finsight.domain.promotion import CHALLENGER, CHAMPION
+from finsight.ports.models import ModelReference
+from finsight.services.promotion import appoint
 from finsight.settings import Settings
 from finsight.training.sentiment_data import SentimentData
 from finsight.training.sentiment_export import ExportedSentiment, export_sentiment
@@ -113,30 +114,15 @@ def train_sentiment(
             history=history,
             pictures=exported.pictures | {"history.png": history_picture(history)},
         )
+    alias = CHAMPION if make_champion else CHALLENGER
     if make_champion:
-        _let_serve(settings, registry, reference)
+        reason = "its training asked for it"
+        clock = open_clock(settings)
+        appoint(registry, clock, KIND, reference.version, by="finsight", reason=reason)
     else:
         registry.set_alias(KIND, CHALLENGER, reference.version)
-    alias = CHAMPION if make_champion else CHALLENGER
     _say(f"registered as version {reference.version} of {KIND}, the {alias}")
     return reference
-
-
-def _let_serve(settings: Settings, registry: ModelRegistry, reference: ModelReference) -> None:
-    """Make it the champion unjudged, and keep on record that somebody asked for that."""
-    before = registry.champion(KIND)
-    registry.set_champion(KIND, reference.version)
-    registry.record(
-        PromotionDecision(
-            kind=KIND,
-            verdict=Verdict.FORCED,
-            version=reference.version,
-            before=before.version if before else None,
-            by="finsight",
-            reason="its training asked for it",
-            decided_at=open_clock(settings).now(),
-        )
-    )
 
 
 def _say(line: str) -> None:
@@ -194,6 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
             workers=given.workers,
             make_champion=given.champion,
         )
+    except RunKept as exc:
+        print(f"trained, and not registered: {exc}", file=sys.stderr)
+        return FAILED
     except FinSightError as exc:
         print(f"training failed: {exc}", file=sys.stderr)
         return CALLERS_MISTAKE if isinstance(exc, InvalidInput) else FAILED

@@ -15,7 +15,7 @@ from finsight.adapters.models.naive_forecaster import NaiveForecaster
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput, ModelUnavailable, NotFound
 from finsight.domain.forecaster_recipe import ForecasterRecipe
-from finsight.domain.labelled_texts import LabelledText
+from finsight.domain.labelled_texts import LabelledText, seen_mark
 from finsight.domain.promotion import CHALLENGER, Verdict
 from finsight.domain.sentiment import SentimentLabel, SentimentScore
 from finsight.domain.timeframe import Timeframe
@@ -24,7 +24,6 @@ from finsight.ports.models import ForecastInput, ModelReference, ModelRegistry
 from finsight.ports.news import ArticleStore
 from finsight.ports.promotion import ModelReaders
 from finsight.services.promotion import Promotion, roll_back
-from finsight.services.sentiment_comparison import text_mark
 from finsight.wiring import (
     fit_forecaster,
     open_article_store,
@@ -358,9 +357,9 @@ async def test_a_sentiment_model_with_fewer_errors_serves(desk):
 
 async def test_texts_that_either_has_seen_are_left_out_and_counted(desk):
     sentiment_desk(desk)
-    desk.marks["1"] = frozenset(text_mark(one.text) for one in texts(40))
+    desk.marks["1"] = frozenset(seen_mark(one.text) for one in texts(40))
     second = desk.add(Words(("surges",)), kind="sentiment")
-    desk.marks[second.version] = frozenset(text_mark(one.text) for one in texts(30, first=40))
+    desk.marks[second.version] = frozenset(seen_mark(one.text) for one in texts(30, first=40))
     desk.registry.set_champion("sentiment", "1")
     same = [*texts(200), *texts(5, first=100)]
     compared = await desk.promotion.compare("sentiment", second.version, same)
@@ -386,6 +385,6 @@ async def test_sentiment_needs_texts_and_a_list_of_what_was_seen(desk):
 
 
 def test_marks_are_of_words_and_not_of_letters() -> None:
-    assert text_mark("Bitcoin SURGES!") == text_mark("bitcoin surges")
-    assert text_mark("bitcoin surges") != text_mark("bitcoin slides")
-    assert len(text_mark("x")) == 16
+    assert seen_mark("Bitcoin SURGES!") == seen_mark("bitcoin surges")
+    assert seen_mark("bitcoin surges") != seen_mark("bitcoin slides")
+    assert len(seen_mark("x")) == 16

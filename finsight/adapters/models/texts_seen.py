@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from finsight.domain.errors import ModelUnavailable
+from finsight.domain.labelled_texts import SEEN_FILE
 
-FILE = "texts_seen.txt"
 _MARK = re.compile(r"[0-9a-f]{16}")
 
 
@@ -16,7 +16,7 @@ def read_texts_seen(folder: Path) -> frozenset[str] | None:
 
     Raises: ModelUnavailable (the file is not what training writes).
     """
-    path = folder / FILE
+    path = folder / SEEN_FILE
     if not path.is_file():
         return None
     try:
