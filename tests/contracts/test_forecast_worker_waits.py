@@ -1,7 +1,6 @@
 """The forecast worker on a real Valkey, without Ray, while the forecaster is away."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -66,9 +65,10 @@ async def worker(
     worker = forecast_worker.ForecastWorker(settings)
     yield worker
     for task in worker._tasks.values():
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # A cancel that meets the end of a wait for events is taken for the end of the wait.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
     if worker._ports is not None:
         await worker._ports.bus.close()
 
