@@ -12,9 +12,7 @@ from finsight.domain.candle_table import CandleTable
 from finsight.domain.known_features import known_features
 from finsight.ports.models import ForecastInput
 from finsight.ports.news import KnownSentiment
-
-HISTORY_CANDLES = 1000
-"""What serving hands a forecaster where there is as much: naive's intervals rest on all of it."""
+from finsight.services.forecasting import HISTORY_CANDLES
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from finsight.ports.market import CandleStore
 from finsight.ports.models import Forecaster, ModelReference
 from finsight.ports.news import ArticleStore
 from finsight.ports.promotion import ModelReaders
-from finsight.services.comparison_windows import HISTORY_CANDLES, Span, Windows, cut_windows
+from finsight.services.comparison_windows import Span, Windows, cut_windows
+from finsight.services.forecasting import HISTORY_CANDLES
 
 KIND_PREFIX = "forecaster-"
 FEWEST_SPANS = 10
