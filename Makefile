@@ -40,9 +40,9 @@ types: $(READY) ## types
 	@$(BIN)/mypy
 
 BENCHMARKS := read_candles backfill gateway_overhead sentiment_quantisation sentiment_throughput \
-  news_latency backtest_vs_vectorbt sweep_over_ray forecast_walk_forward
+  news_latency backtest_vs_vectorbt sweep_over_ray known_strategies forecast_walk_forward ett
 
-bench: $(READY) ## every benchmark, ours beside the peer's (half an hour)
+bench: $(READY) ## the benchmarks, ours beside the peer's (an hour); phrasebank by itself
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 constraints: ## resolve the dependencies anew, for Python 3.11 to 3.13
