@@ -44,7 +44,20 @@ class AskedBacktest(BaseModel):
     A strategy of your own is not taken: code never comes over HTTP.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "backtest": "sweep",
+                "exchange": "binance",
+                "symbol": "BTC/USDT",
+                "timeframe": "1h",
+                "strategy": "ma_cross",
+                "grid": {"fast": {"low": 5, "high": 55}, "slow": [50, 100, 200]},
+            }
+        },
+    )
 
     backtest: Kind = Field(default="run", examples=["sweep"])
     exchange: str = Field(pattern=EXCHANGE_PATTERN, examples=["binance"])

@@ -38,13 +38,22 @@ def _refuse_both(champion: bool, promote: bool) -> None:
 class TrainSentiment(Request):
     """Fine-tune a sentiment model on labelled texts."""
 
-    FILES: ClassVar[tuple[str, ...]] = ("files", "valid", "test", "promote_on")
+    FILES: ClassVar[tuple[str, ...]] = (
+        "files",
+        "valid",
+        "test",
+        "earlier",
+        "unlabelled",
+        "promote_on",
+    )
     NOT_PASSED: ClassVar[tuple[str, ...]] = ("kind", "promote", "promote_on")
 
     kind: Literal[JobKind.TRAIN_SENTIMENT] = JobKind.TRAIN_SENTIMENT
     files: Files
     valid: tuple[DataFile, ...] = ()
     test: tuple[DataFile, ...] = ()
+    earlier: tuple[DataFile, ...] = ()
+    unlabelled: tuple[DataFile, ...] = ()
     valid_share: float | None = Field(default=None, gt=0, lt=1)
     test_share: float | None = Field(default=None, ge=0, lt=1)
     labels: Labels | None = None
@@ -55,6 +64,10 @@ class TrainSentiment(Request):
     batch: int | None = Field(default=None, ge=1, le=4096)
     accumulate: int | None = Field(default=None, ge=1, le=1024)
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
+    r_drop: float | None = Field(default=None, ge=0, le=100)
+    adversarial: float | None = Field(default=None, ge=0, le=100)
+    teachers: int | None = Field(default=None, ge=2, le=20)
+    keep_last: bool = False
     workers: int = Field(default=1, ge=1, le=256)
     threads: int | None = Field(default=None, ge=1, le=256)
     seed: int | None = Field(default=None, ge=0, lt=2**31)

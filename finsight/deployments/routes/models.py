@@ -44,6 +44,10 @@ class JudgedText(_Body):
 class CompareBody(_Body):
     """What two versions are held against."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"texts": [{"text": "Bitcoin surges", "label": "positive"}]}}
+    )
+
     texts: list[JudgedText] | None = Field(
         default=None,
         max_length=MOST_TEXTS,
