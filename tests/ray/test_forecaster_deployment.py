@@ -147,7 +147,7 @@ async def test_requests_at_once_are_answered_in_batches_each_with_its_own(
 async def test_it_says_which_part_of_the_past_its_champion_leans_on(handle: Any) -> None:
     explained = await handle.explain.remote(asked())
     assert (explained.model, explained.model_version) == ("PatchTST", "1")
-    assert [(one.first, one.last) for one in explained.segments] == [(152, 175), (176, 199)]
+    assert [(one.first, one.last) for one in explained.segments] == [(352, 375), (376, 399)]
     assert explained.on_last_close or sum(
         one.weight for one in explained.segments
     ) == pytest.approx(1)

@@ -153,10 +153,10 @@ def test_the_command_says_what_is_wrong_in_one_line(
 ) -> None:
     path = tmp_path / "news.jsonl"
     path.write_text(json.dumps({"text": "up", "label": "great"}))
-    assert main([str(path), "--data-dir", str(tmp_path)]) == 1
+    assert main([str(path), "--data-dir", str(tmp_path)]) == 2
     assert "training failed: " in (said := capsys.readouterr().err)
     assert "unknown labels: 'great'" in said
-    assert main([str(path), "--data-dir", str(tmp_path), "--test-share", "1.5"]) == 1
+    assert main([str(path), "--data-dir", str(tmp_path), "--test-share", "1.5"]) == 2
     assert "the test share is 1.5" in capsys.readouterr().err
 
 
