@@ -16,6 +16,7 @@ import typer
 import yaml
 from pydantic import ValidationError
 
+from finsight.commands.agent_port import take_any_agent_port
 from finsight.commands.api_client import ApiClient
 from finsight.commands.stopping import end_on_signals, no_process_left
 from finsight.domain.errors import FinSightError, Misconfigured
@@ -193,6 +194,7 @@ def _start_ray() -> str | None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
+    take_any_agent_port()
     if address is not None:
         refuse_unreachable(address, f"RAY_ADDRESS={address}")
     own: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}

@@ -9,7 +9,11 @@ to be killed. As `finsight up` does, it asks for a token.
 import sys
 import time
 
-from finsight.commands.local_platform import _stop_jobs, set_ray_environment
+from finsight.commands.agent_port import take_any_agent_port
+from finsight.commands.local_platform import (
+    _stop_jobs,
+    set_ray_environment,
+)
 from finsight.commands.stopping import end_on_signals, no_process_left
 from finsight.domain.job_options import JobKind
 from finsight.settings import NAMESPACE, ForecastingSettings, Settings, TrainingSettings
@@ -28,6 +32,7 @@ def main(folder: str) -> None:
 
     from finsight.actors.retraining_watch import RETRAINING_WATCH, RetrainingWatch
 
+    take_any_agent_port()
     settings = Settings(
         data_dir=folder,
         forecasting=ForecastingSettings(horizon=13),
