@@ -29,7 +29,7 @@ up: $(READY) ## the platform on live exchanges and feeds; Ctrl-C stops it
 test: $(READY) ## the test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-long: $(READY) ## the few tests that take a minute each
+test-long: $(READY) ## the tests that take a minute each (a quarter of an hour)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 lint: $(READY) ## style
