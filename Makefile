@@ -28,9 +28,11 @@ up: $(READY) ## the platform on live exchanges and feeds; Ctrl-C stops it
 
 test: $(READY) ## the test suite
 	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m "alone and not long" tests/ray/test_training_jobs.py
 
 test-long: $(READY) ## the tests that take a minute each (a quarter of an hour)
-	@$(BIN)/python -m pytest -m long $(ARGS)
+	@$(BIN)/python -m pytest -m "long and not alone" $(ARGS)
+	@$(BIN)/python -m pytest -m "long and alone" tests/ray/test_training_jobs.py
 
 lint: $(READY) ## style
 	@$(BIN)/ruff check .
