@@ -107,7 +107,7 @@ def test_a_killed_worker_is_replaced_and_the_figures_are_unharmed(
 def test_what_the_training_refuses_is_said_as_it_is_here(
     ray_cluster: Any, settings: Settings
 ) -> None:
-    one = {"a": History.of_candles(a_walk(160), Timeframe.H1)}
+    one = {"a": History.of_candles(a_walk(120), Timeframe.H1)}
     recipe = RECIPE.model_copy(update={"exogenous": False})
     short = TrainingData("forecaster-1h", Timeframe.H1, one)
     with pytest.raises(InvalidInput, match="too little history to train on") as here:
