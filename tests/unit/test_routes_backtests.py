@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -59,8 +60,6 @@ async def test_a_sweep_is_submitted_done_as_a_job_and_read(
     # What Ray would run, run here: the very arguments of the job.
     monkeypatch.setenv("FINSIGHT_DATA_DIR", str(settings.data_dir))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    import asyncio
-
     assert await asyncio.to_thread(backtest_job.main, request.arguments("")) == 0
     log = capsys.readouterr().out
     kept = json.loads(log.splitlines()[-1])["version"]
@@ -142,13 +141,41 @@ async def test_a_wrong_request_is_said_before_a_job_is_made(
 async def test_a_job_whose_series_is_not_stored_says_so(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncio
-
     monkeypatch.setenv("FINSIGHT_DATA_DIR", str(settings.data_dir))
     request = Backtest(**NAMED)
     assert await asyncio.to_thread(backtest_job.main, request.arguments("")) == 1
     assert "no 1h candles of BTC/USDT" in capsys.readouterr().err
     assert await open_backtest_store(settings).recent(5) == []
+
+
+async def test_a_sweep_that_could_not_be_kept_goes_on_from_its_blocks(
+    platform: HttpPlatform,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FINSIGHT_DATA_DIR", str(settings.data_dir))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    arguments = Backtest(**A_SWEEP).arguments("")
+    # Where the index should be there is a folder: the sweep is done, and can't be kept.
+    in_the_way = settings.data_dir / "backtests" / "index.sqlite"
+    in_the_way.mkdir(parents=True)
+    assert await asyncio.to_thread(backtest_job.main, arguments) == 1
+    assert "can't be used" in capsys.readouterr().err
+    [block] = (settings.data_dir / "backtests" / "parts").glob("*/part-*.parquet")
+    in_the_way.rmdir()
+    # Had the block been done again, there would be another file of the same name.
+    before = block.stat().st_mtime_ns
+    seen: list[int] = []
+    real = backtest_job.shutil.rmtree
+    monkeypatch.setattr(
+        backtest_job.shutil,
+        "rmtree",
+        lambda folder, **how: (seen.append(block.stat().st_mtime_ns), real(folder, **how)),
+    )
+    assert await asyncio.to_thread(backtest_job.main, arguments) == 0
+    assert seen == [before]
+    assert not block.exists()
 
 
 async def test_pages_that_are_not_there(platform: HttpPlatform) -> None:

@@ -76,7 +76,7 @@ def learn(
             f"{recipe.input_size + recipe.horizon} unbroken candles before the held-out part, "
             f"at least {FEWEST_WINDOWS} are needed; backfill more"
         )
-    base = _random_walk(training) if recipe.target is Target.LOG_RETURN else _nothing(recipe)
+    base = random_walk(training) if recipe.target is Target.LOG_RETURN else _nothing(recipe)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
@@ -131,7 +131,7 @@ def learn(
     return model
 
 
-def _random_walk(training: Examples) -> np.ndarray:
+def random_walk(training: Examples) -> np.ndarray:
     base: np.ndarray = np.quantile(training.targets, QUANTILES, axis=0).T
     # The median of a random walk is where it stands: a past drift is no promise.
     base[:, _MEDIAN] = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from finsight.adapters.models.forecast_descent import validation_loss
-from finsight.adapters.models.neural_training import _random_walk
+from finsight.adapters.models.neural_training import random_walk
 from finsight.domain.errors import InvalidInput
 from finsight.domain.forecast import QUANTILES
 from finsight.domain.forecast_windows import Examples, join_examples
@@ -47,4 +47,4 @@ def standing_loss(plan: TrainingPlan, windows: Sequence[Examples]) -> float:
         )
     outputs = len(QUANTILES) if recipe.loss is Loss.QUANTILE else 1
     standing: Any = _Standing(recipe.horizon, outputs)
-    return validation_loss(recipe, standing, validation, _random_walk(training))
+    return validation_loss(recipe, standing, validation, random_walk(training))
