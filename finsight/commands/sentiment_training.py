@@ -65,6 +65,7 @@ def sentiment(
     adversarial: Annotated[
         float, typer.Option(help=RECIPE_HELP["adversarial"])
     ] = _RECIPE.adversarial,
+    soup: Annotated[int, typer.Option(help=RECIPE_HELP["soup"])] = _RECIPE.soup,
     teachers: Annotated[int, typer.Option(help=RECIPE_HELP["teachers"])] = _RECIPE.teachers,
     teacher_share: Annotated[
         float, typer.Option(help=RECIPE_HELP["teacher_share"])

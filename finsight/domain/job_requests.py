@@ -66,6 +66,7 @@ class TrainSentiment(Request):
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
     r_drop: float | None = Field(default=None, ge=0, le=100)
     adversarial: float | None = Field(default=None, ge=0, le=100)
+    soup: int | None = Field(default=None, ge=1, le=20)
     teachers: int | None = Field(default=None, ge=2, le=20)
     keep_last: bool = False
     workers: int = Field(default=1, ge=1, le=256)

@@ -23,6 +23,8 @@ class SentimentRecipe:
             answer differently; 0 makes one pass.
         adversarial: how far token embeddings are pushed, a text, towards a worse answer
             that must be right as well; 0 leaves them alone.
+        soup: trainings of the task from the same first weights, by other orders and other
+            dropout, whose weights are averaged into the model.
         teachers: models trained each without another part of the training texts, whose
             answers on it become its soft labels; 0, or at least 2.
         teacher_share: what the teachers' answer counts against the label, in [0, 1].
@@ -46,6 +48,7 @@ class SentimentRecipe:
     keep_last: bool = False
     r_drop: float = 0.0
     adversarial: float = 0.0
+    soup: int = 1
     teachers: int = 0
     teacher_share: float = 0.5
     pretraining_epochs: int = 1
@@ -53,7 +56,7 @@ class SentimentRecipe:
 
     def check(self) -> None:
         """Raises: InvalidInput (says which number is wrong and what is expected)."""
-        for name in ("epochs", "batch", "accumulate", "pretraining_epochs"):
+        for name in ("epochs", "batch", "accumulate", "soup", "pretraining_epochs"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; expected at least 1")
         if not 0 < self.learning_rate < 1:
@@ -91,6 +94,7 @@ RECIPE_HELP = {
     "averaging": "How much of the weights' running average a step keeps; 0: none.",
     "r_drop": "What it costs that two passes of a text differ; 0: one pass.",
     "adversarial": "How far embeddings are pushed to a worse answer; 0: not.",
+    "soup": "Trainings whose weights are averaged; 1: one.",
     "teachers": "Models of its own kind to learn soft labels from; 0, or 2 and more.",
     "teacher_share": "What the teachers' answer counts against the label.",
     "pretraining_epochs": "Epochs over the texts without labels.",

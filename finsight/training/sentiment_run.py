@@ -23,6 +23,7 @@ from finsight.training.sentiment_batches import soft_labels, tokenised_dataset
 from finsight.training.sentiment_network import open_tokenizer, save_classifier
 from finsight.training.sentiment_pretraining import pretrain
 from finsight.training.sentiment_recipe import SentimentRecipe
+from finsight.training.sentiment_soup import souped
 from finsight.training.sentiment_teachers import teach
 from finsight.training.sentiment_trainer import train_on_ray
 from finsight.training.sentiment_training_loop import train_worker
@@ -84,7 +85,7 @@ def fit_sentiment(
         if recipe.teachers:
             targets = run.taught(splits.train, final)
             print("the student", flush=True)
-        figures = run.stage(splits.train, targets, final, folder)
+        figures = run.stage(splits.train, targets, final, folder, recipe.soup)
     _save_splits(folder, splits)
     return TrainedSentiment(folder, splits, figures)
 
@@ -104,20 +105,28 @@ class _Run:
         targets: np.ndarray,
         recipe: SentimentRecipe,
         folder: Path,
+        members: int = 1,
     ) -> Mapping[str, Any]:
-        """Train once and write a classifier into `folder`; return the last figures."""
-        finished = train_on_ray(
-            self.settings,
-            train_worker,
-            {"recipe": recipe},
-            lambda: {
-                "train": _dataset(train, recipe, targets),
-                "valid": _dataset(self.valid, recipe, soft_labels(self.valid)),
-            },
-            self.workers,
-        )
-        save_classifier(folder, recipe.base, recipe.lora_rank, finished.weights)
-        return finished.figures
+        """Train, and write a classifier into `folder`; return the first member's last figures."""
+        trained = []
+        for member in range(members):
+            if members > 1:
+                print(f"training {member + 1} of {members} whose weights are averaged", flush=True)
+            trained.append(
+                train_on_ray(
+                    self.settings,
+                    train_worker,
+                    {"recipe": recipe, "member": member},
+                    lambda: {
+                        "train": _dataset(train, recipe, targets),
+                        "valid": _dataset(self.valid, recipe, soft_labels(self.valid)),
+                    },
+                    self.workers,
+                )
+            )
+        rank = None if recipe.lora_rank is None else recipe.lora_rank * members
+        save_classifier(folder, recipe.base, rank, souped([one.weights for one in trained]))
+        return trained[0].figures
 
     def taught(self, train: Sequence[LabelledText], recipe: SentimentRecipe) -> np.ndarray:
         """Return soft labels made with teachers."""

@@ -28,6 +28,8 @@ from finsight.training.sentiment_recipe import SentimentRecipe
 
 _NORM = 1.0
 _DECAY = 0.01
+_SEEDS_APART = 10_007
+"""So that no member of a soup is one of another seed's."""
 
 
 @dataclass
@@ -47,7 +49,8 @@ class Progress:
 class SentimentSession:
     """The network, its optimiser and the running average of its weights, on one worker."""
 
-    def __init__(self, recipe: SentimentRecipe, train: TokenisedTexts) -> None:
+    def __init__(self, recipe: SentimentRecipe, train: TokenisedTexts, member: int = 0) -> None:
+        """Members of a soup have the same first weights; dropout and order are their own."""
         self._recipe = recipe
         self._train = train
         self._device = ray.train.torch.get_device()
@@ -60,7 +63,8 @@ class SentimentSession:
             else None
         )
         rank = ray.train.get_context().get_world_rank()
-        torch.manual_seed(recipe.seed + 1 + rank)
+        self._seed = recipe.seed + _SEEDS_APART * member
+        torch.manual_seed(self._seed + 1 + rank)
         self._learning = [p for p in self._plain.parameters() if p.requires_grad]
         self._average = [weight.detach().clone() for weight in self._learning]
         self._best = learnt_weights(self._plain)
@@ -87,7 +91,7 @@ class SentimentSession:
         batches = bucketed(
             [len(tokens) for tokens in self._train.tokens],
             self._recipe.batch,
-            self._recipe.seed * 1000 + self.progress.epoch,
+            self._seed * 1000 + self.progress.epoch,
         )
         total = 0.0
         for number, chosen in enumerate(batches, start=1):

@@ -29,7 +29,7 @@ def train_worker(config: dict[str, Any]) -> None:
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     train = collect(ray.train.get_dataset_shard("train"))
     valid = collect(ray.train.get_dataset_shard("valid"))
-    session = SentimentSession(recipe, train)
+    session = SentimentSession(recipe, train, config.get("member", 0))
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:

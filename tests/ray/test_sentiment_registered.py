@@ -47,7 +47,7 @@ MEGABYTE = 1024 * 1024
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-base")
     torch.manual_seed(5)
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128}
     BertForSequenceClassification(BertConfig(**sizes, num_hidden_layers=2)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
     return folder
@@ -84,7 +84,7 @@ def test_a_run_leaves_a_challenger_that_is_ready_calibrated_and_on_record(
     ray_cluster: Any, settings: Settings, base: Path, labelled: Path
 ) -> None:
     recipe = SentimentRecipe(
-        base=str(base), epochs=6, batch=16, learning_rate=3e-3, patience=6, averaging=0.9
+        base=str(base), epochs=6, batch=16, learning_rate=1e-3, patience=6, averaging=0.9
     )
     data = SentimentData((labelled,), test_share=0.2)
     made = train_sentiment(settings, data, recipe)

@@ -68,6 +68,7 @@ def test_a_model_is_pretrained_then_learns_an_earlier_data_set_then_the_task_fro
         averaging=0.9,
         r_drop=0.1,
         adversarial=0.01,
+        soup=2,
         teachers=2,
         keep_last=True,
         pretraining_epochs=6,
@@ -85,6 +86,7 @@ def test_a_model_is_pretrained_then_learns_an_earlier_data_set_then_the_task_fro
     held = len(splits.valid) + len(splits.test)
     assert f"pretraining on {len(task) + len(earlier) - held} texts" in said
     stages = ["earlier data set 1: 180 texts", "teacher 1 of 2", "teacher 2 of 2", "the student"]
+    stages += [f"training {number} of 2 whose weights are averaged" for number in (1, 2)]
     assert sorted(stages, key=said.index) == stages
     assert trained.training["best_epoch"] == recipe.epochs
     model = load_unrounded_sentiment_model(trained.folder, 1)

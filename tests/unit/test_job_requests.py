@@ -32,6 +32,7 @@ FULL: dict[JobKind, dict[str, Any]] = {
         "learning_rate": 0.001,
         "r_drop": 0.5,
         "adversarial": 0.1,
+        "soup": 2,
         "teachers": 2,
         "keep_last": True,
         "workers": 1,

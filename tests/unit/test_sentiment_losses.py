@@ -112,6 +112,7 @@ def test_folds_spread_every_class_and_every_text_is_in_one() -> None:
         ({"averaging": 1.0}, "averaging is 1.0; expected at least 0 and below 1"),
         ({"r_drop": -1.0}, "r_drop is -1.0; expected 0 or more"),
         ({"adversarial": float("nan")}, "adversarial is nan"),
+        ({"soup": 0}, "soup is 0; expected at least 1"),
         ({"teachers": 1}, "teachers is 1; expected 0, or at least 2"),
         ({"teacher_share": 1.5}, "teacher_share is 1.5; expected 0 to 1"),
     ],
