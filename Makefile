@@ -32,7 +32,7 @@ test: $(READY) ## the test suite
 
 test-long: $(READY) ## the tests that take a minute each (a quarter of an hour)
 	@$(BIN)/python -m pytest -m "long and not alone" $(ARGS)
-	@$(BIN)/python -m pytest -m "long and alone" tests/ray/test_training_jobs.py
+	@$(BIN)/python -m pytest -m "long and alone" tests/ray/test_training_jobs.py tests/ray/test_job_submission.py
 
 lint: $(READY) ## style
 	@$(BIN)/ruff check .
