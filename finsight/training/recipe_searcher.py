@@ -25,6 +25,9 @@ METRIC, TIME = "loss", "step"
 _NOBODY: Any = None
 """Tune's controller, which ASHA is given and doesn't look at."""
 
+LOSSES_SURVIVED = 3
+"""How often a trial's process may be lost."""
+
 _REDUCTION = 3
 _ASKED_AT_MOST = 500
 _NO_IDEAS_YET = 6
@@ -62,10 +65,11 @@ class RecipeSearcher(Searcher):
                 self._study.enqueue_trial(self._usual(family))
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's number and where its state is, or FINISHED."""
+        """Return the next trial's number and where its state is, None for now, or FINISHED."""
         record = self._ledger.get(self._again.pop(0)) if self._again else self._new()
         if record is None:
-            return Searcher.FINISHED
+            # One of those that run may have to be proposed again.
+            return None if self._numbers else Searcher.FINISHED
         self._numbers[trial_id] = record.number
         return {
             "number": record.number,
@@ -76,9 +80,16 @@ class RecipeSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell Optuna how it went, by the ledger."""
+        """Tell Optuna how it went, by the ledger; propose it again if it never started.
+
+        Tune gives a trial up whose process dies as it is handed over to it, and only counts
+        the losses of those that run.
+        """
         number = self._numbers.pop(trial_id)
         record = self._ledger.get(number)
+        if error and record.state is TrialState.OPEN and record.restarts < LOSSES_SURVIVED:
+            self._again.append(number)
+            return
         asked = self._asked.pop(number, None)
         if asked is None:
             # It was thought of by an earlier session.

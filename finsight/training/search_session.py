@@ -21,18 +21,22 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
-import ray
 from ray import tune
 
-from finsight.domain.errors import InvalidInput, ModelUnavailable
+from finsight.domain.errors import ModelUnavailable
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
-from finsight.settings import NAMESPACE
 from finsight.training.forecaster_data import TrainingData
-from finsight.training.recipe_searcher import METRIC, TIME, RecipeSearcher, RememberingAsha
+from finsight.training.recipe_searcher import (
+    LOSSES_SURVIVED,
+    METRIC,
+    TIME,
+    RecipeSearcher,
+    RememberingAsha,
+)
+from finsight.training.search_cluster import connect
 from finsight.training.search_ledger import SearchLedger
 from finsight.training.search_trial import FINISHED, REFUSED, Teach, run_trial
 
-_LOSSES_SURVIVED = 3
 _TUNE_FOLDER = "tune"
 _WAITED_LONG_S = 30.0
 
@@ -157,6 +161,9 @@ class TrialDesk(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
         self._running.discard(record.number)
+        if record.state is TrialState.OPEN and record.restarts < LOSSES_SURVIVED:
+            self.on_trial_recover(iteration, trials, trial)  # The searcher proposes it again.
+            return
         reason = _last_words(trial)
         self._keep(self._ended(record, TrialState.FAILED, reason))
         self.show()
@@ -236,7 +243,7 @@ def run_session(
             storage_path=str(ledger.folder / _TUNE_FOLDER),
             stop=ending,
             callbacks=[desk],
-            failure_config=tune.FailureConfig(max_failures=_LOSSES_SURVIVED),
+            failure_config=tune.FailureConfig(max_failures=LOSSES_SURVIVED),
             verbose=0,
         ),
     )
@@ -253,40 +260,6 @@ def run_session(
         ledger.keep_seconds(desk.seconds)
         shutil.rmtree(ledger.folder / _TUNE_FOLDER, ignore_errors=True)
     return ending.interrupted
-
-
-def connect(cpus: float) -> float:
-    """Join the cluster that RAY_ADDRESS names (as in a Ray job), else start one here.
-
-    Returns how many CPUs it has. Raises: InvalidInput (fewer than a trial takes).
-    """
-    if not ray.is_initialized():
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(namespace=NAMESPACE, log_to_driver=False)
-        else:
-            here = os.cpu_count() or 1
-            if cpus > here:
-                raise _too_many(cpus, here)
-            ray.init(
-                address="local",
-                num_cpus=here,
-                namespace=NAMESPACE,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    found = available.get("CPU", 0.0)
-    if cpus > found:
-        raise _too_many(cpus, found)
-    return found
-
-
-def _too_many(asked: float, there: float) -> InvalidInput:
-    return InvalidInput(
-        f"a trial is to take {asked:g} CPUs and this Ray cluster has {there:g}: no trial "
-        "could ever start; give it fewer"
-    )
 
 
 def _last_words(trial: Any) -> str:

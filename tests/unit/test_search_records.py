@@ -129,11 +129,28 @@ def test_the_searcher_goes_on_from_the_ledger(tmp_path: Path) -> None:
     # No trial of PatchTST was there yet, so it begins with the usual recipe.
     assert second["recipe"]["family"] == "patchtst"
     assert second["recipe"]["hidden_size"] == ForecasterRecipe().hidden_size
-    assert searcher.suggest("t4") == "FINISHED"
-    searcher.on_trial_complete("t0")
-    searcher.on_trial_complete("t1")
+    assert searcher.suggest("t4") is None  # Not yet: one of these may have to come again.
+    for trial_id in ("t0", "t1", "t2"):
+        searcher.on_trial_complete(trial_id)
+    assert searcher.suggest("t5") == "FINISHED"
     kept = SearchLedger.reopen(tmp_path, "winter").records
     assert [record.number for record in kept] == [1, 2, 3, 4]
+
+
+def test_a_trial_whose_process_died_before_it_started_is_proposed_again(tmp_path: Path) -> None:
+    from finsight.training.recipe_searcher import LOSSES_SURVIVED, RecipeSearcher
+
+    ledger = SearchLedger.begin(tmp_path, a_plan())
+    for number in (1, 2, 3):
+        ledger.keep(a_trial(number, 1.0, state=TrialState.FINISHED))
+    searcher = RecipeSearcher(ledger)
+    lost = searcher.suggest("t0")
+    searcher.on_trial_complete("t0", error=True)
+    assert searcher.suggest("t1") == lost
+    # Lost again and again, it is given up.
+    ledger.keep(ledger.get(4).model_copy(update={"restarts": LOSSES_SURVIVED}))
+    searcher.on_trial_complete("t1", error=True)
+    assert searcher.suggest("t2") == "FINISHED"
 
 
 def test_asha_judges_by_the_losses_of_earlier_sessions(tmp_path: Path) -> None:
