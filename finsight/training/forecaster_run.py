@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
@@ -17,7 +16,8 @@ from finsight.domain.errors import FinSightError, InvalidInput, ModelUnavailable
 from finsight.domain.forecaster_plan import TrainingPlan, segments
 from finsight.domain.history import History
 from finsight.ports.models import TrainedForecaster
-from finsight.settings import NAMESPACE, Settings
+from finsight.settings import Settings
+from finsight.training.ray_cluster import join_cluster, workers_heard
 from finsight.training.windows import collect_windows, windows_over_ray
 from finsight.wiring import learn_forecaster, open_clock, open_trained
 
@@ -36,31 +36,30 @@ def fit_over_ray(
     Raises: InvalidInput (what the training refuses, too few CPUs), ModelUnavailable (every
         fresh start failed).
     """
-    _connect()
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if available.get("CPU", 0) < 2:
+    cpus = join_cluster(max(os.cpu_count() or 1, 2))
+    if cpus < 2:
         raise InvalidInput(
             f"training over Ray needs 2 CPUs, one for the worker and one for reading, and this "
-            f"cluster has {available.get('CPU', 0):g}; train without Ray"
+            f"cluster has {cpus:g}; train without Ray"
         )
     name = f"forecaster-{open_clock(settings).now():%Y%m%d-%H%M%S}-{os.getpid()}"
     storage = settings.data_dir / "training"
     folder = storage / name
     # Made before the worker starts: with all CPUs taken by it, reading would wait for ever.
     windows = windows_over_ray(segments(histories, plan), plan.shape).materialize()
-    trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config={"plan": plan, "folder": str(folder)},
-        scaling_config=ScalingConfig(num_workers=1),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=_LOSSES_SURVIVED),
-        ),
-        datasets={"windows": windows},
-    )
     try:
-        trainer.fit()
+        with workers_heard() as say:
+            TorchTrainer(
+                _train_worker,
+                train_loop_config={"plan": plan, "folder": str(folder), "say": say},
+                scaling_config=ScalingConfig(num_workers=1),
+                run_config=RunConfig(
+                    name=name,
+                    storage_path=str(storage),
+                    failure_config=FailureConfig(max_failures=_LOSSES_SURVIVED),
+                ),
+                datasets={"windows": windows},
+            ).fit()
     except TrainingFailedError as exc:
         if (folder / _REFUSED).is_file():
             raise InvalidInput((folder / _REFUSED).read_text()) from exc
@@ -75,17 +74,17 @@ def fit_over_ray(
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    plan, folder = config["plan"], Path(config["folder"])
+    plan, folder, say = config["plan"], Path(config["folder"]), config["say"]
     shard = ray.train.get_dataset_shard("windows")
     blocks = shard.iter_batches(batch_size=None, batch_format="pyarrow")
     state_folder = folder / "state"
     starts = _count_start(state_folder)
     if starts > 1:
-        print(f"a worker was lost; start {starts} goes on from the newest state", flush=True)
+        say(f"a worker was lost; start {starts} goes on from the newest state")
 
     def progress(step: int, steps: int, loss: float) -> None:
         if step % 50 == 0 or step == steps:
-            print(f"step {step} of {steps}, loss {loss:.4f}", flush=True)
+            say(f"step {step} of {steps}, loss {loss:.4f}")
 
     try:
         model = learn_forecaster(
@@ -108,21 +107,3 @@ def _count_start(state_folder: Path) -> int:
     state_folder.mkdir(parents=True, exist_ok=True)
     (state_folder / f"start-{len(list(state_folder.glob('start-*')))}").touch()
     return len(list(state_folder.glob("start-*")))
-
-
-def _connect() -> None:
-    """Join the cluster that RAY_ADDRESS names (as in a Ray job), else start one here."""
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(namespace=NAMESPACE)
-        return
-    # Ray Train asks the dashboard's State API whether its controller lives; where there is
-    # none it takes the controller for dead after some minutes, and ends the worker.
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, 2),
-        namespace=NAMESPACE,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-    )

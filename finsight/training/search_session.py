@@ -21,11 +21,13 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
+import ray
 from ray import tune
 
-from finsight.domain.errors import ModelUnavailable
+from finsight.domain.errors import InvalidInput, ModelUnavailable
 from finsight.domain.forecaster_search import SearchPlan, TrialRecord, TrialState
 from finsight.training.forecaster_data import TrainingData
+from finsight.training.ray_cluster import join_cluster
 from finsight.training.recipe_searcher import (
     LOSSES_SURVIVED,
     METRIC,
@@ -33,7 +35,6 @@ from finsight.training.recipe_searcher import (
     RecipeSearcher,
     RememberingAsha,
 )
-from finsight.training.search_cluster import connect
 from finsight.training.search_ledger import SearchLedger
 from finsight.training.search_trial import FINISHED, REFUSED, Teach, run_trial
 
@@ -218,7 +219,7 @@ def run_session(
     Raises: InvalidInput (a trial takes more CPUs than the cluster has), ModelUnavailable.
     """
     plan = ledger.plan
-    cpus = connect(plan.cpus)
+    cpus = _cpus_for(plan.cpus)
     at_once = max(1, int(cpus // plan.cpus))
     searcher, ending = RecipeSearcher(ledger), Ending(seconds_left)
     desk = TrialDesk(ledger, ending, watch, tell)
@@ -260,6 +261,19 @@ def run_session(
         ledger.keep_seconds(desk.seconds)
         shutil.rmtree(ledger.folder / _TUNE_FOLDER, ignore_errors=True)
     return ending.interrupted
+
+
+def _cpus_for(trial: float) -> float:
+    """Join or start a cluster; return how many CPUs it has, enough for a trial."""
+    here = os.cpu_count() or 1
+    joins = ray.is_initialized() or os.environ.get("RAY_ADDRESS")
+    found = join_cluster(here, dashboard=False) if joins or trial <= here else float(here)
+    if trial > found:
+        raise InvalidInput(
+            f"a trial is to take {trial:g} CPUs and this Ray cluster has {found:g}: no trial "
+            "could ever start; give it fewer"
+        )
+    return found
 
 
 def _last_words(trial: Any) -> str:

@@ -62,19 +62,23 @@ def pretrain_worker(config: dict[str, Any]) -> None:
     recipe: SentimentRecipe = config["recipe"]
     torch.set_num_threads(recipe.threads)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    say, leads = config["say"], ray.train.get_context().get_world_rank() == 0
     session = _Session(recipe, collect(ray.train.get_dataset_shard("train")).tokens)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             session.restore(Path(folder) / STATE_FILE)
-    leads = ray.train.get_context().get_world_rank() == 0
+        if leads:
+            say(
+                f"a worker was lost; going on from the checkpoint after epoch {session.epoch} of "
+                "the pretraining"
+            )
     while session.epoch < recipe.pretraining_epochs:
         loss = session.run_epoch()
         if leads:
-            print(
+            say(
                 f"pretraining, epoch {session.epoch} of {recipe.pretraining_epochs}: "
-                f"loss {loss:.4f}",
-                flush=True,
+                f"loss {loss:.4f}"
             )
         metrics = {"epoch": session.epoch, "loss": loss, "resumed": session.resumed}
         with tempfile.TemporaryDirectory() as folder:
@@ -164,17 +168,12 @@ class _Session:
         )
 
     def restore(self, path: Path) -> None:
-        """Go on from what `save` wrote, and say so."""
+        """Go on from what `save` wrote."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.epoch, self.resumed = state["epoch"], state["resumed"] + 1
         self._plain.load_state_dict(state["best"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
-        print(
-            f"a worker was lost; going on from the checkpoint after epoch {self.epoch} of the "
-            "pretraining",
-            flush=True,
-        )
 
     def _hide(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Hide tokens of `batch` in place; return what stood there, -1 elsewhere."""

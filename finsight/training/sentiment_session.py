@@ -129,7 +129,7 @@ class SentimentSession:
         torch.save(state, path)
 
     def restore(self, path: Path) -> None:
-        """Go on from what `save` wrote, and say so."""
+        """Go on from what `save` wrote."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.progress = Progress(**state["progress"])
         self.progress.resumed += 1
@@ -139,10 +139,6 @@ class SentimentSession:
         self._best = state["best"]
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
-        print(
-            f"a worker was lost; going on from the checkpoint after epoch {self.progress.epoch}",
-            flush=True,
-        )
 
     def _learn_from(self, chosen: Sequence[int]) -> float:
         """Add the gradients of one batch; return its loss, without what pushing adds."""

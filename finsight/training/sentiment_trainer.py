@@ -24,7 +24,8 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 
 from finsight.domain.errors import InvalidInput, ModelUnavailable
-from finsight.settings import NAMESPACE, Settings
+from finsight.settings import Settings
+from finsight.training.ray_cluster import join_cluster, workers_heard
 from finsight.training.sentiment_training_loop import STATE_FILE
 from finsight.wiring import open_clock
 
@@ -48,6 +49,8 @@ def train_on_ray(
 ) -> FinishedTraining:
     """Run `worker` on every worker; each takes its share of the data set "train".
 
+    It is given `given`, and as "say" what shows a line here.
+
     The data sets are opened once Ray is there. A worker that is lost is replaced, and the
     run goes on from its checkpoint and says so.
 
@@ -55,36 +58,36 @@ def train_on_ray(
     """
     if workers < 1:
         raise InvalidInput(f"workers is {workers}; expected at least 1")
-    _connect(workers)
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cpus = join_cluster(max(os.cpu_count() or 1, workers + 1))
     # One more than the workers take: reading the data needs one too, or all wait for ever.
-    if available.get("CPU", 0) < workers + 1:
+    if cpus < workers + 1:
         raise InvalidInput(
             f"{workers} workers need {workers + 1} CPUs and this Ray cluster has "
-            f"{available.get('CPU', 0):g}; ask for fewer workers"
+            f"{cpus:g}; ask for fewer workers"
         )
     ray.data.DataContext.get_current().enable_progress_bars = False
     storage = settings.data_dir / "training"
     moment = f"{open_clock(settings).now():%Y%m%d-%H%M%S}"
     # A run of many trainings starts two within a second: the last part tells them apart.
     name = f"sentiment-{moment}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    trainer = TorchTrainer(
-        worker,
-        train_loop_config=dict(given),
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=available.get("GPU", 0) >= workers
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=_LOSSES_SURVIVED),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-        ),
-        datasets=dict(datasets()),
-        dataset_config=DataConfig(datasets_to_split=["train"]),
-    )
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     try:
-        result = trainer.fit()
+        with workers_heard() as say:
+            result = TorchTrainer(
+                worker,
+                train_loop_config={**given, "say": say},
+                scaling_config=ScalingConfig(
+                    num_workers=workers, use_gpu=available.get("GPU", 0) >= workers
+                ),
+                run_config=RunConfig(
+                    name=name,
+                    storage_path=str(storage),
+                    failure_config=FailureConfig(max_failures=_LOSSES_SURVIVED),
+                    checkpoint_config=CheckpointConfig(num_to_keep=1),
+                ),
+                datasets=dict(datasets()),
+                dataset_config=DataConfig(datasets_to_split=["train"]),
+            ).fit()
         weights = _kept_weights(result.checkpoint)
     except TrainingFailedError as exc:
         raise ModelUnavailable(
@@ -98,25 +101,6 @@ def train_on_ray(
     if figures.get("resumed"):
         print(f"the run lost a worker {figures['resumed']}x and went on from its checkpoint")
     return FinishedTraining(figures, weights)
-
-
-def _connect(workers: int) -> None:
-    """Join the cluster that RAY_ADDRESS names (as in a Ray job), else start one here."""
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(namespace=NAMESPACE)
-        return
-    cpus = max(os.cpu_count() or 1, workers + 1)
-    # Ray Train asks the dashboard's State API whether its controller lives; where there is
-    # none it takes the controller for dead after some minutes, and ends the workers.
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        namespace=NAMESPACE,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-    )
 
 
 def _kept_weights(checkpoint: Any) -> Any:

@@ -27,6 +27,7 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(recipe.threads)
     # One line an epoch is ours; Ray's own three lines a report would bury it.
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    say, leads = config["say"], ray.train.get_context().get_world_rank() == 0
     train = collect(ray.train.get_dataset_shard("train"))
     valid = collect(ray.train.get_dataset_shard("valid"))
     session = SentimentSession(recipe, train, config.get("member", 0))
@@ -34,7 +35,11 @@ def train_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             session.restore(Path(folder) / STATE_FILE)
-    leads = ray.train.get_context().get_world_rank() == 0
+        if leads:
+            say(
+                "a worker was lost; going on from the checkpoint after epoch "
+                f"{session.progress.epoch}"
+            )
     while not session.finished():
         loss = session.run_epoch()
         quality = session.judge(valid)
@@ -46,10 +51,9 @@ def train_worker(config: dict[str, Any]) -> None:
         }
         progress.history.append(measured)
         if leads:
-            print(
+            say(
                 f"epoch {progress.epoch} of {recipe.epochs}: loss {loss:.4f}, validation accuracy "
-                f"{quality.accuracy:.4f}, macro-F1 {quality.macro_f1:.4f}",
-                flush=True,
+                f"{quality.accuracy:.4f}, macro-F1 {quality.macro_f1:.4f}"
             )
         metrics = {
             "epoch": progress.epoch,

@@ -183,9 +183,17 @@ def test_ctrl_c_stops_a_run_and_leaves_nothing(tmp_path: Path, base: Path, label
         start_new_session=True,
     )
     assert run.stdout is not None
+    said = []
     for line in run.stdout:
+        said.append(line)
         if "epoch 2 of" in line:
             break
+    assert [line.partition(":")[0] for line in said] == [
+        "405 texts to learn from, 45 to validate, 0 to test\n",
+        "Ray dashboard",
+        "epoch 1 of 5000",
+        "epoch 2 of 5000",
+    ]
     started = psutil.Process(run.pid).children(recursive=True)
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=120)
