@@ -186,7 +186,7 @@ def roll_back_model(
 
 @models.command("send")
 def send_runs(as_json: AsJson = False) -> None:
-    """Register the runs that were kept here because the registry did not answer.
+    """Register the runs that were kept here because the registry did not answer, as challengers.
 
     Each is removed here once it is registered; sending again registers none twice. Exits 1
     when one could not be sent.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finsight.domain.forecaster_search import TrialRecord
 from finsight.domain.promotion import CHALLENGER
-from finsight.ports.models import ModelReference, TrainedForecaster
+from finsight.ports.models import REGISTRATION_TAG, ModelReference, TrainedForecaster
 from finsight.settings import Settings
 from finsight.training.forecaster_data import TrainingData
 from finsight.training.search_ledger import SearchLedger
@@ -38,6 +38,8 @@ def register_winner(
         # A search that is resumed after its end has nothing new to register.
         if mark.items() <= version.tags.items():
             return version
+    # Named by the search: kept here while the registry is down, it is still registered once.
+    registration = f"{plan.made_at:%Y%m%dT%H%M%S}-{kind}-search-{plan.name}"
     state = ledger.state_folder(winner.number)
     model = teach(data, winner.recipe, lambda _step, _loss: None, state)
     with tempfile.TemporaryDirectory() as scratch:
@@ -48,7 +50,7 @@ def register_winner(
             folder,
             params=model.params,
             metrics={**model.metrics, "search_loss_to_naive": winner.best},
-            tags={**mark, **_tags(model, ledger)},
+            tags={**mark, **_tags(model, ledger), REGISTRATION_TAG: registration},
             history=model.history,
         )
     registry.set_alias(kind, CHALLENGER, reference.version)

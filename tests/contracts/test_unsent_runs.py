@@ -11,6 +11,7 @@ import pytest
 from finsight.adapters.models.mlflow_registry import MlflowRegistry
 from finsight.adapters.models.unsent_runs import KeepingRegistry, UnsentRuns
 from finsight.domain.errors import InvalidInput, RunKept, StoreUnavailable
+from finsight.domain.promotion import CHALLENGER
 from finsight.ports.models import ModelReference
 from tests.mlflow_server import MlflowServer
 
@@ -58,6 +59,7 @@ def test_a_run_is_kept_whole_and_sent_whole(tmp_path: Path, model: Path, databas
     reference = sent.reference
     assert reference is not None
     assert registry.versions("kept-whole") == [reference]
+    assert registry.holder("kept-whole", CHALLENGER) == reference
     assert reference.metrics == {"mae": 0.5, "loss": 1.0}
     assert reference.tags["model"] == "PatchTST"
     assert registry.params(reference) == {"steps": "300"}
@@ -66,6 +68,22 @@ def test_a_run_is_kept_whole_and_sent_whole(tmp_path: Path, model: Path, databas
     assert "mlflow==" in (fetched / "requirements.txt").read_text()
     assert unsent.waiting() == []
     assert list(unsent.send(registry)) == []
+
+
+def test_a_challenger_that_was_trained_later_keeps_its_place(
+    tmp_path: Path, model: Path, database: Path
+) -> None:
+    unsent = UnsentRuns(tmp_path / "unsent")
+    with pytest.raises(RunKept):
+        train(KeepingRegistry(NOWHERE, tmp_path, unsent), model, "late")
+    registry = MlflowRegistry(None, database)
+    newer = train(registry, model, "late")
+    registry.set_alias("late", CHALLENGER, newer.version)
+    [sent] = list(unsent.send(registry))
+    assert sent.reference is not None
+    holder = registry.holder("late", CHALLENGER)
+    assert holder is not None
+    assert (sent.reference.version, holder.version) == ("2", newer.version)
 
 
 def test_while_the_registry_is_down_everything_waits(tmp_path: Path, model: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -21,11 +22,12 @@ from finsight.domain.forecaster_search import (
 )
 from finsight.domain.recipe_space import read_space
 from finsight.domain.timeframe import Timeframe
+from finsight.ports.models import REGISTRATION_TAG
 from finsight.settings import Settings
 from finsight.training.search_ledger import SearchLedger
 from finsight.training.search_pictures import search_pictures
 from finsight.training.search_session import Standing
-from finsight.wiring import open_experiment_log
+from finsight.wiring import open_experiment_log, open_model_registry, open_unsent_runs
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 VALUES = {
@@ -219,3 +221,49 @@ def test_pictures_are_drawn_of_whatever_there_is() -> None:
     drawn = search_pictures(a_plan(), RECORDS)
     assert set(drawn) == {"losses.png", "best-so-far.png", "parameters.png"}
     assert all(png.startswith(b"\x89PNG") and len(png) > 5_000 for png in drawn.values())
+
+
+def test_a_winner_that_was_kept_and_registered_by_a_resume_is_there_once(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from finsight.training.search_winner import register_winner
+
+    settings = Settings(data_dir=tmp_path)
+    ledger = SearchLedger.begin(tmp_path, a_plan())
+    winner = a_trial(2, 0.9, state=TrialState.FINISHED)
+
+    def save(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"w")
+
+    model = SimpleNamespace(
+        name="NHITS",
+        params={},
+        metrics={"loss": 0.9},
+        history={},
+        trained_on=("binance BTC/USDT",),
+        trained_until=NOW,
+        max_horizon=24,
+        min_history=96,
+        save=save,
+    )
+    data: Any = SimpleNamespace(kind="forecaster-1h")
+    made = register_winner(settings, ledger, winner, data, cast(Any, lambda *_: model))
+    # As if the registry had been down when the search ended, and a resume had come first.
+    unsent = open_unsent_runs(settings)
+    save(tmp_path / "model")
+    unsent.keep(
+        made.tags[REGISTRATION_TAG],
+        made.kind,
+        tmp_path / "model",
+        params={},
+        metrics={},
+        tags=made.tags,
+        history={},
+        pictures={},
+    )
+    registry = open_model_registry(settings)
+    [sent] = unsent.send(registry)
+    assert sent.reference is not None
+    assert sent.reference.version == made.version
+    assert len(registry.versions(made.kind)) == 1

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from finsight.adapters.models.mlflow_registry import MlflowRegistry
 from finsight.adapters.models.training_environment import code_tags, requirements
 from finsight.domain.errors import InvalidInput, RunKept, StoreUnavailable
+from finsight.domain.promotion import CHALLENGER
 from finsight.ports.models import REGISTRATION_TAG, ModelReference, ModelRegistry
 
 _WRITING, _SENT = ".writing-", ".sent-"
@@ -98,7 +99,9 @@ class UnsentRuns:
         return sorted(map(_read, self._places()), key=lambda run: run.kept_at)
 
     def send(self, registry: ModelRegistry) -> Iterator[Sending]:
-        """Register every run that waits, and yield what became of it.
+        """Register every run that waits as the challenger, and yield what became of it.
+
+        A challenger that was trained later than it keeps its place.
 
         What is wrong with one run keeps no other from being sent.
 
@@ -134,6 +137,10 @@ class UnsentRuns:
             history=run.history,
             pictures=pictures,
         )
+        # As its training would have done, unless a later one has the place by now.
+        holder = registry.holder(run.kind, CHALLENGER)
+        if holder is None or holder.created_at < run.kept_at:
+            registry.set_alias(run.kind, CHALLENGER, reference.version)
         # Gone in one move: half a run is never found.
         sent = place.with_name(f"{_SENT}{run.id}")
         place.rename(sent)
