@@ -1,5 +1,6 @@
 """Testing strategies over years of candles: fast, in little memory, and honest about luck."""
 
+from finsight.backtesting.across import sweep_across
 from finsight.backtesting.look_ahead import check
 from finsight.backtesting.overfitting import permutation_test, probability_of_overfitting
 from finsight.backtesting.single import run
@@ -15,6 +16,7 @@ __all__ = [
     "run",
     "run_together",
     "sweep",
+    "sweep_across",
     "walk_forward",
     "with_known",
 ]
