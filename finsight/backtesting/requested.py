@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from finsight.backtesting.sweep import sweep
 from finsight.backtesting.user_strategy import resolve
 from finsight.backtesting.walk_forward import walk_forward
 from finsight.domain.backtest import Provenance, RunResult, metadata_of
-from finsight.domain.backtest_record import BacktestRequest, plain
+from finsight.domain.backtest_record import WITHOUT_LIMIT, BacktestRequest, SweepMeans, plain
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
 from finsight.domain.known_values import KnownValues, with_known
@@ -45,25 +44,24 @@ def carry_out(
     request: BacktestRequest,
     candles: CandleTable,
     progress: Tell | None = None,
-    parts: Path | None = None,
-    resume: bool = False,
+    means: SweepMeans = WITHOUT_LIMIT,
     known: Mapping[str, KnownValues] | None = None,
 ) -> Outcome:
     """Do what `request` asks over `candles`, and over what was `known` beside them.
 
     Beside the strategy there is always buying and holding, with the same costs, and the
     strategy one candle late; signals are always checked for look-ahead. A sweep's winner
-    never comes without what says how much of it is luck. `parts` and `resume` as `sweep`.
+    never comes without what says how much of it is luck.
 
     Raises:
         InvalidInput: as `run`, `sweep` and `walk_forward`.
-        StoreUnavailable: `parts` can't be written.
+        StoreUnavailable: the folder for parts can't be written.
     """
     seen = with_known(candles, **(known or {}))
     if request.kind == "run":
         outcome = _run(request, seen)
     elif request.kind == "sweep":
-        outcome = _sweep(request, seen, progress, parts, resume)
+        outcome = _sweep(request, seen, progress, means)
     else:
         outcome = _walk_forward(request, candles, seen, progress)
     # Kept with the result: without them it could not be done again.
@@ -82,8 +80,7 @@ def _sweep(
     request: BacktestRequest,
     candles: Any,
     progress: Tell | None,
-    parts: Path | None,
-    resume: bool,
+    means: SweepMeans,
 ) -> Outcome:
     table = sweep(
         candles,
@@ -93,8 +90,9 @@ def _sweep(
         sample=request.sample,
         sampling=request.sampling,
         seed=request.seed,
-        out=parts,
-        resume=resume,
+        out=means.parts,
+        resume=means.resume,
+        memory_bytes=means.memory_bytes,
         progress=progress,
     )
     said = metadata_of(table)

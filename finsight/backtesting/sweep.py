@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from finsight.backtesting.blocks import (
 from finsight.backtesting.candle_arrays import CandleArrays, head
 from finsight.backtesting.engine import TABLE_BYTES, Engine, Rules, Tallied
 from finsight.backtesting.luck import winner
+from finsight.backtesting.memory import tables_within
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
 from finsight.backtesting.single import provenance_of, rules_of
 from finsight.backtesting.statistics import statistics
@@ -54,6 +56,7 @@ def sweep(
     resume: bool = False,
     block_sets: int = BLOCK_SETS,
     table_bytes: int = TABLE_BYTES,
+    memory_bytes: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> pa.Table:
     """Try every parameter set of `grid`, or `sample` of them, over `candles`.
@@ -67,16 +70,22 @@ def sweep(
     Where this process is connected to Ray, the blocks run as Ray Data tasks, otherwise in
     `threads`; the rows are the same to the bit. With `out`, each block is kept there as
     Parquet as soon as it is done, and `resume` goes on after a crash, repeating at most the
-    blocks that were in flight. `table_bytes` bounds each worker's indicator tables.
+    blocks that were in flight. `table_bytes` bounds each worker's indicator tables;
+    `memory_bytes` bounds all that the sweep takes on the machine, or is refused.
 
     Raises:
-        InvalidInput: as `run`; also an empty grid or one that is too large, or `out` holding
-            another sweep.
+        InvalidInput: as `run`; also an empty grid or one that is too large, too little
+            memory allowed, or `out` holding another sweep.
         StoreUnavailable: `out` can't be written.
     """
     arrays, picked = opened(candles, strategy)
     rules = rules_of(execution, direction, costs, stops, sizing)
     sets = parameter_sets(picked, grid, sample, seed, sampling)
+    if memory_bytes is not None:
+        workers = (os.cpu_count() or 1) if _has_ray() else 1  # Threads share what they look up.
+        table_bytes = tables_within(
+            memory_bytes, len(sets), block_sets, len(arrays.close), workers, table_bytes
+        )
     blocks = tiled(sets, block_sets)
     parts = Parts(Path(out)) if out is not None else None
     if parts:

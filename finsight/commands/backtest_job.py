@@ -24,7 +24,7 @@ from finsight.commands.backtest_known import with_what_was_known
 from finsight.commands.backtest_options import AskedCandles, asked_candles, asked_costs
 from finsight.commands.backtest_work import on_ray, told
 from finsight.domain.asked_backtest import PROGRESS, AskedBacktest, BacktestProgress
-from finsight.domain.backtest_record import BacktestRecord
+from finsight.domain.backtest_record import BacktestRecord, SweepMeans
 from finsight.domain.errors import FinSightError, InvalidInput
 from finsight.domain.strategy import Costs
 from finsight.settings import Settings
@@ -67,8 +67,7 @@ def do(settings: Settings, asked: AskedBacktest) -> BacktestRecord:
             request,
             candles.candles,
             _Teller(),
-            parts if sweeps else None,
-            resume=sweeps,
+            SweepMeans(parts, resume=True) if sweeps else SweepMeans(),
             known=candles.known,
         )
     asyncio.run(open_backtest_store(settings).save(record, tables, candles.candles))

@@ -17,7 +17,12 @@ from finsight.commands.backtest_options import AskedCandles
 from finsight.commands.backtest_output import print_record, write_out
 from finsight.commands.local_platform import last_line, refuse_unreachable
 from finsight.commands.show import console, errors, print_json
-from finsight.domain.backtest_record import BacktestRecord, BacktestRequest
+from finsight.domain.backtest_record import (
+    WITHOUT_LIMIT,
+    BacktestRecord,
+    BacktestRequest,
+    SweepMeans,
+)
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import FinSightError
 from finsight.domain.known_values import KnownValues
@@ -35,11 +40,10 @@ def carry_out_and_keep(
     as_json: bool,
     out: Path | None,
     report: Path | None,
-    parts: Path | None = None,
-    resume: bool = False,
+    means: SweepMeans = WITHOUT_LIMIT,
 ) -> None:
     """Do it, keep it, show it. Raises: InvalidInput, StoreUnavailable."""
-    record, tables = carried_out(settings, request, asked.candles, parts, resume, asked.known)
+    record, tables = carried_out(settings, request, asked.candles, means, asked.known)
     store = open_backtest_store(settings)
     asyncio.run(store.save(record, tables, asked.candles))
     record = asyncio.run(store.get(record.id))
@@ -62,8 +66,7 @@ def carried_out(
     settings: Settings,
     request: BacktestRequest,
     candles: CandleTable,
-    parts: Path | None = None,
-    resume: bool = False,
+    means: SweepMeans = WITHOUT_LIMIT,
     known: Mapping[str, KnownValues] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
     """Do what was asked for, with a bar on the way that says how far it is.
@@ -84,7 +87,7 @@ def carried_out(
             rate = f"{done.done:,} of {done.total:,} sets, {done.sets_per_s:,.0f}/s{left}"
             bar.update(task, total=done.total, completed=done.done, rate=rate)
 
-        return told(settings, request, candles, tell, parts, resume, known)
+        return told(settings, request, candles, tell, means, known)
 
 
 def told(
@@ -92,14 +95,13 @@ def told(
     request: BacktestRequest,
     candles: CandleTable,
     tell: Callable[[Done], None],
-    parts: Path | None = None,
-    resume: bool = False,
+    means: SweepMeans = WITHOUT_LIMIT,
     known: Mapping[str, KnownValues] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
     """Do what was asked for; `tell` hears how far it is. Raises: InvalidInput."""
     from finsight.backtesting.requested import carry_out
 
-    outcome = carry_out(request, candles, tell, parts, resume, known)
+    outcome = carry_out(request, candles, tell, means, known)
     record = BacktestRecord(
         id=f"bt-{uuid.uuid4().hex[:8]}",
         made_at=open_clock(settings).now(),

@@ -39,7 +39,7 @@ from finsight.commands.backtest_output import check_out
 from finsight.commands.backtest_records import register as register_records
 from finsight.commands.backtest_work import carry_out_and_keep, on_ray
 from finsight.commands.operating import AsJson
-from finsight.domain.backtest_record import Folds, Luck
+from finsight.domain.backtest_record import Folds, Luck, SweepMeans
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Sampling, one_of
 from finsight.settings import Settings
@@ -127,6 +127,10 @@ def sweep(
         Path | None, typer.Option(metavar="FOLDER", help="Keep each block as soon as it is done.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the blocks in --parts.")] = False,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="All that the sweep may take; unset: no limit."),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Spread over a Ray cluster: auto, or its address."),
@@ -162,8 +166,10 @@ def sweep(
         seed=seed,
         luck=Luck(sets=luck_sets, shuffles=shuffles),
     )
+    limit = None if memory is None else int(memory * 2**30)
+    means = SweepMeans(parts, resume, limit)
     with on_ray(ray):
-        carry_out_and_keep(settings, request, asked, as_json, out, report, parts, resume)
+        carry_out_and_keep(settings, request, asked, as_json, out, report, means)
 
 
 @backtest.command("walk-forward")

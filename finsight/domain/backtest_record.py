@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +15,23 @@ from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizi
 from finsight.domain.timeframe import UtcDatetime
 
 Kind = Literal["run", "sweep", "walk-forward"]
+
+
+@dataclass(frozen=True)
+class SweepMeans:
+    """What a sweep may use; none of it changes a figure.
+
+    parts: the folder that blocks are kept in as soon as they are done, to go on from with
+        `resume`.
+    memory_bytes: all that it may take on the machine; None sets no limit.
+    """
+
+    parts: Path | None = None
+    resume: bool = False
+    memory_bytes: int | None = None
+
+
+WITHOUT_LIMIT = SweepMeans()
 
 
 class Luck(BaseModel):

@@ -1,0 +1,52 @@
+"""How much memory a sweep may take, shared out before it starts."""
+
+from __future__ import annotations
+
+from finsight.domain.errors import InvalidInput
+
+_COLUMNS = 64
+"""Of a finished row, parameters included; there are some forty, and some room."""
+
+_COPIES = 3
+"""Of the rows at the end: the blocks, put together, put in order."""
+
+_LEAST_ROWS = 8
+"""Indicator rows that an engine holds at least, whatever it is allowed."""
+
+_A_SET = 2048
+"""Of a set that a worker is at: its values and the rows that it needs, as Python objects."""
+
+_ROOM = 32 * 2**20
+"""For threads, statistics on the way and what allocators keep back."""
+
+_CANDLE_COLUMNS = 10
+"""Of candles and what the kernel makes of them, once a worker."""
+
+
+def tables_within(
+    memory_bytes: int, sets: int, block: int, candles: int, workers: int, table_bytes: int
+) -> int:
+    """Return how large each worker's indicator tables may be so that all stays below the limit.
+
+    The limit is on what the sweep adds to the processes that are there: rows of results,
+    candles, what is noted of the sets of a block, and indicator tables, in bytes.
+    `table_bytes` is never exceeded.
+
+    Raises:
+        InvalidInput: it is too little (says for what, and how much is enough).
+    """
+    rows = sets * _COLUMNS * 8 * _COPIES
+    a_row = candles * 8
+    fixed = _ROOM + rows + workers * (_CANDLE_COLUMNS * a_row + min(block, sets) * _A_SET)
+    least = fixed + workers * _LEAST_ROWS * a_row
+    if memory_bytes < least:
+        raise InvalidInput(
+            f"a sweep of {sets:,} sets over {candles:,} candles with {workers} workers takes at "
+            f"least {_mib(least)} of memory, {_mib(rows)} of them for its rows, and is allowed "
+            f"{_mib(memory_bytes)}; allow more, or sample fewer sets"
+        )
+    return min(table_bytes, (memory_bytes - fixed) // workers)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
