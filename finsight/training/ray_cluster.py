@@ -56,7 +56,8 @@ def workers_heard() -> Iterator[Say]:
     ended = threading.Event()
 
     def listen() -> None:
-        while True:
+        # Asked after its end, Ray would start another cluster by itself.
+        while ray.is_initialized():
             try:
                 print(lines.get(timeout=_LISTENED_S), flush=True)
             except Empty:
@@ -73,4 +74,5 @@ def workers_heard() -> Iterator[Say]:
     finally:
         ended.set()
         listener.join(_LAST_WORDS_S)
-        lines.shutdown(force=True)
+        if ray.is_initialized():
+            lines.shutdown(force=True)
