@@ -6,9 +6,10 @@
 Recorded headlines about bitcoin are scored by the compact model, each known from when it was
 published; parameters are chosen on two years and judged on the half year after, again and
 again. The account out of sample stands beside buying and holding over the same candles, and
-the best set of the whole grid beside what luck alone would give. `--forecast` takes the
-columns known_at and value (the log return expected), from forecasts of a model that had
-not seen those candles.
+the best set of the whole grid beside what luck alone would give. `--forecast` takes what
+`python -m benchmarks.forecast_walk_forward --coins BTC --days 1095 --every 6 --out FILE` wrote:
+forecasts of models that had not seen those candles. Parameters are then chosen on a year and
+judged on the quarter after, over the candles that were forecast.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finsight.backtesting import sweep, walk_forward, with_known
@@ -31,7 +33,9 @@ from finsight.wiring import load_sentiment_model
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 COSTS = {"fee": 0.001, "slippage": 0.0005}
-TRAIN, TEST, PURGE = 2 * 8_760, 4_380, 168
+HALF_YEARS = {"train": 2 * 8_760, "test": 4_380, "purge": 168}
+QUARTERS = {"train": 8_760, "test": 2_190, "purge": 24}
+HOUR_MS = 3_600_000
 SENTIMENT_GRID = {
     "window": [6, 12, 24, 48, 96, 168],
     "enter": [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4],
@@ -55,10 +59,28 @@ def main() -> None:
     candles = pq.read_table(chosen.candles)
     scores = scored_headlines(chosen.headlines)
     beside = with_known(candles, sentiment=scores)
-    judge("sentiment_momentum", beside, SENTIMENT_GRID)
+    judge("sentiment_momentum", beside, SENTIMENT_GRID, HALF_YEARS)
     if chosen.forecast is not None:
-        beside = with_known(candles, forecast=pq.read_table(chosen.forecast))
-        judge("forecast_threshold", beside, FORECAST_GRID)
+        expected = expected_returns(chosen.forecast)
+        ts = candles.column("ts").to_numpy()
+        ts = ts.astype("datetime64[ms]").astype(np.int64) if ts.dtype.kind == "M" else ts
+        first, last = expected.known_at_ms[0], expected.known_at_ms[-1]
+        rows = np.flatnonzero((ts >= first) & (ts <= last))
+        forecast = candles.slice(int(rows[0]), len(rows))
+        beside = with_known(forecast, forecast=expected)
+        judge("forecast_threshold", beside, FORECAST_GRID, QUARTERS)
+
+
+def expected_returns(file: Path) -> KnownValues:
+    """The log return that each forecast expected over its horizon, known once its origin closed."""
+    table = pq.read_table(file, columns=["series", "origin", "step", "last_close", "median"])
+    if len(pc.unique(table.column("series"))) != 1:
+        raise SystemExit(f"{file} holds several series; walk one coin forward: --coins BTC")
+    table = table.filter(pc.equal(table.column("step"), pc.max(table.column("step"))))
+    table = table.sort_by("origin")
+    origin = table.column("origin").to_numpy().astype("datetime64[ms]").astype(np.int64)
+    median, last = (table.column(name).to_numpy() for name in ("median", "last_close"))
+    return KnownValues(origin + HOUR_MS, np.log(median / last))
 
 
 def scored_headlines(file: Path) -> KnownValues:
@@ -81,24 +103,24 @@ def scored_headlines(file: Path) -> KnownValues:
     return KnownValues(table.column("ts").to_numpy(), np.array(scores))
 
 
-def judge(strategy: str, beside: Any, grid: Mapping[str, Sequence[float]]) -> None:
+def judge(
+    strategy: str, beside: Any, grid: Mapping[str, Sequence[float]], folds: Mapping[str, int]
+) -> None:
     """Print what the strategy earned out of sample, beside holding, and how lucky its best was."""
     for direction in ("long", "both"):
         rolled = walk_forward(
             beside,
             strategy,
             grid,
-            train=TRAIN,
-            test=TEST,
-            purge=PURGE,
+            **folds,
             costs=COSTS,
             direction=direction,
         )
         own = rolled.statistics
         print(
-            f"{strategy}, {direction}, out of sample over {rolled.notes['folds']} half years: "
-            f"return {own['total_return']:.1%}, Sharpe {own['sharpe']:.2f}, drawdown "
-            f"{own['max_drawdown']:.1%}, {own['trades']} trades; held: "
+            f"{strategy}, {direction}, out of sample, {rolled.notes['folds']} times "
+            f"{folds['test']:,} candles: return {own['total_return']:.1%}, "
+            f"Sharpe {own['sharpe']:.2f}, drawdown {own['max_drawdown']:.1%}, {own['trades']} trades; held: "
             f"{own['buy_and_hold_return']:.1%}; Sharpe where chosen {rolled.notes['in_sample']:.2f}"
         )
     table = sweep(beside, strategy, grid, costs=COSTS)
