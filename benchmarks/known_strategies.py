@@ -116,12 +116,12 @@ def judge(
             costs=COSTS,
             direction=direction,
         )
-        own = rolled.statistics
+        own, chosen = rolled.statistics, rolled.notes["in_sample"]
         print(
             f"{strategy}, {direction}, out of sample, {rolled.notes['folds']} times "
             f"{folds['test']:,} candles: return {own['total_return']:.1%}, "
             f"Sharpe {own['sharpe']:.2f}, drawdown {own['max_drawdown']:.1%}, {own['trades']} "
-            f"trades; held: {own['buy_and_hold_return']:.1%}; Sharpe where chosen {rolled.notes['in_sample']:.2f}"
+            f"trades; held: {own['buy_and_hold_return']:.1%}; Sharpe where chosen {chosen:.2f}"
         )
     table = sweep(beside, strategy, grid, costs=COSTS)
     winner = metadata_of(table)["winner"]
