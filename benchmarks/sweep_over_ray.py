@@ -3,7 +3,7 @@
 `python -m benchmarks.sweep_over_ray [--candles FILE.parquet] [--side 1000]`
 
 Moving-average pairs, side x side of them, over every candle of the file, on as many CPUs as
-the machine has: first in threads of this process, then as Ray Data tasks, then as such tasks
+the machine has: first as Ray Data tasks, then in threads of this process, then as such tasks
 in a process that is killed with its cluster when half of the blocks are kept, and resumed. All
 three must give the same bits. Ray's start is not counted, the pipeline's is. Memory is what all
 processes hold together at the worst moment, shared pages counted once (PSS), sampled twice
@@ -76,13 +76,13 @@ def main() -> None:
         return swept(candles, side)
 
     swept(candles, 8)  # compiles
-    bare_s, bare = timed(work)
-    print(f"bare kernel, {cpus} threads: {bare_s:.1f} s", flush=True)
     with a_ray(cpus):
         memory = Memory()
         memory.start()
         ray_s, spread = timed(work)
         memory.over.set()
+    bare_s, bare = timed(work)
+    print(f"bare kernel, {cpus} threads: {bare_s:.1f} s", flush=True)
     print(f"the same bits: {said(same(bare, spread))}", flush=True)
     print_figure("sweep over Ray Data, against the bare kernel", ray_s, bare_s, "s", 1.2)
     print_figure("memory of all processes, against 4 GiB", memory.peak / 2**30, 4.0, "GiB", 1.0)

@@ -230,7 +230,12 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
             tables.append(table.append_column("__block", pa.array([block] * table.num_rows)))
         return pa.concat_tables(tables)
 
-    blocks = ray.data.range(len(todo), override_num_blocks=len(todo))
+    # A task costs the cluster a tenth of a second: it does some blocks, but leaves every CPU
+    # enough tasks to share out.
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cpus = max(1, int(available.get("CPU", 1)))
+    each = min(_BLOCKS_A_TASK, max(1, len(todo) // (_TASKS_A_CPU * cpus)))
+    blocks = ray.data.range(len(todo), override_num_blocks=-(-len(todo) // each))
     done = blocks.map_batches(do, batch_size=None, num_cpus=1, zero_copy_batch=True)
     batches: Any = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
     for batch in batches:
@@ -241,6 +246,8 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
                 mine = mine.drop_columns(["error"])
             yield int(block), mine
 
+
+_BLOCKS_A_TASK, _TASKS_A_CPU = 4, 8
 
 _ENGINES: dict[str, tuple[BlockWork, Engine]] = {}
 

@@ -67,6 +67,11 @@ class RayJobRunner:
             # In the driver itself, which then takes the CPU: on a laptop the deployments leave
             # too few for a worker of Ray Train and the tasks that read for it.
             command = ["env", "-u", "RAY_ADDRESS", *command]
+        else:
+            # Ray's job supervisor takes the cluster that `ray start` began last on the machine,
+            # also where that one is gone, for the job's own.
+            here = ray.get_runtime_context().gcs_address
+            command = ["env", f"RAY_ADDRESS={here}", *command]
         variables = {**settings_as_environment(self._settings), RUN_VARIABLE: run_id}
         await self._ask(
             lambda client: client.submit_job(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +42,19 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the job server of a cluster with four logical CPUs answers."""
+    """Where the job server of a cluster with four logical CPUs answers.
+
+    It has a folder of its own: in the usual one `ray start` leaves its address to whatever
+    cluster is there next. A socket's path may not be long, so it is not pytest's.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
     port, dashboard, agent, client = free_ports(4)
     ports = [f"--port={port}", f"--dashboard-port={dashboard}"]
-    ports += [f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"]
+    ports += [
+        f"--temp-dir={folder}",
+        f"--dashboard-agent-listen-port={agent}",
+        f"--ray-client-server-port={client}",
+    ]
     log = tmp_path_factory.mktemp("cluster") / "ray.log"
     with log.open("w") as output:
         head = subprocess.Popen(
@@ -68,6 +79,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for process in alive:
         process.kill()
     head.wait()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
