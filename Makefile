@@ -42,7 +42,7 @@ types: $(READY) ## types
 	@$(BIN)/mypy
 
 BENCHMARKS := read_candles backfill gateway_overhead sentiment_quantisation sentiment_throughput \
-  news_latency backtest_vs_vectorbt sweep_over_ray known_strategies forecast_walk_forward ett
+  news_latency backtest_vs_vectorbt backtest_peers sweep_over_ray known_strategies forecast_walk_forward ett
 
 bench: $(READY) ## the benchmarks, ours beside the peer's (an hour); phrasebank by itself
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
