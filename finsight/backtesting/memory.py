@@ -41,7 +41,7 @@ def tables_within(
     least = fixed + workers * _LEAST_ROWS * a_row
     if memory_bytes < least:
         raise InvalidInput(
-            f"a sweep of {sets:,} sets over {candles:,} candles with {workers} workers takes at "
+            f"a sweep of {sets:,} sets over {candles:,} candles (workers: {workers}) takes at "
             f"least {_mib(least)} of memory, {_mib(rows)} of them for its rows, and is allowed "
             f"{_mib(memory_bytes)}; allow more, or sample fewer sets"
         )
