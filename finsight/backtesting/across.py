@@ -20,6 +20,7 @@ from finsight.domain.backtest import metadata_of, with_metadata
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs
 
+_Costs = Costs | Mapping[str, Any]
 _COSTS = ("fee", "fixed_fee", "slippage", "impact", "funding")
 
 
@@ -28,7 +29,7 @@ def sweep_across(
     strategy: str | Callable[..., Any] = "ma_cross",
     grid: Mapping[str, Iterable[float]] | None = None,
     *,
-    costs: Sequence[Costs | Mapping[str, Any]] = (Costs(),),
+    costs: _Costs | Sequence[_Costs] | None = None,
     out: Path | str | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -37,8 +38,8 @@ def sweep_across(
     """Try every parameter set on every series of `candles` and under each of `costs`.
 
     `candles` has series by name, of any symbols and timeframes; `options` are those of
-    `sweep`. Returns the rows of each sweep, one series and costs after another, with a
-    column `series` and those costs that differ in front. The metadata's winner is the best
+    `sweep`, for each sweep by itself. Returns the rows of each sweep, one series and costs
+    after another, with a column `series` and those costs that differ in front. The metadata's winner is the best
     Sharpe ratio of all, and its luck counts everything that was tried, on whatever series.
     With `out`, each sweep keeps its blocks in a folder of its own there, and `resume` goes
     on after a crash.
@@ -48,7 +49,8 @@ def sweep_across(
             them twice.
         StoreUnavailable: `out` can't be written.
     """
-    paid = [Costs.of(one) for one in costs]
+    several = [costs] if costs is None or isinstance(costs, Costs | Mapping) else costs
+    paid = [Costs.of(one) for one in several]
     if not candles or not paid:
         raise InvalidInput("a sweep across series needs at least one series and one of costs")
     if len(set(paid)) < len(paid):

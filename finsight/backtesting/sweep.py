@@ -37,6 +37,8 @@ from finsight.domain.backtest import with_metadata
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 
+_BLOCKS_A_TASK, _TASKS_A_CPU = 4, 8
+
 
 def sweep(
     candles: Any,
@@ -71,7 +73,8 @@ def sweep(
     `threads`; the rows are the same to the bit. With `out`, each block is kept there as
     Parquet as soon as it is done, and `resume` goes on after a crash, repeating at most the
     blocks that were in flight. `table_bytes` bounds each worker's indicator tables;
-    `memory_bytes` bounds all that the sweep takes on the machine, or is refused.
+    `memory_bytes` bounds what the sweep adds on the machine (Ray's own processes come on
+    top), or is refused.
 
     Raises:
         InvalidInput: as `run`; also an empty grid or one that is too large, too little
@@ -246,8 +249,6 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
                 mine = mine.drop_columns(["error"])
             yield int(block), mine
 
-
-_BLOCKS_A_TASK, _TASKS_A_CPU = 4, 8
 
 _ENGINES: dict[str, tuple[BlockWork, Engine]] = {}
 

@@ -129,7 +129,7 @@ def sweep(
     resume: Annotated[bool, typer.Option(help="Go on with the blocks in --parts.")] = False,
     memory: Annotated[
         float | None,
-        typer.Option(metavar="GIB", help="All that the sweep may take; unset: no limit."),
+        typer.Option(metavar="GIB", help="What the sweep may add; unset: no limit."),
     ] = None,
     ray: Annotated[
         str | None,

@@ -51,7 +51,7 @@ def pack_adapters(peft_folder: Path, target: Path, quality: SentimentQuality) ->
     """Write what peft saved as the one file that the compact model reads.
 
     Names are the encoder's own, without what peft and transformers put in front; numbers
-    have half the bits, which moves no answer by more than a thousandth.
+    have half the bits.
     """
     with safe_open(peft_folder / "adapter_model.safetensors", "np") as file:
         tensors = {

