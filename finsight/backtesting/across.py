@@ -39,8 +39,9 @@ def sweep_across(
 
     `candles` has series by name, of any symbols and timeframes; `options` are those of
     `sweep`, for each sweep by itself. Returns the rows of each sweep, one series and costs
-    after another, with a column `series` and those costs that differ in front. The metadata's winner is the best
-    Sharpe ratio of all, and its luck counts everything that was tried, on whatever series.
+    after another, with a column `series` and those costs that differ in front. The
+    metadata's winner is the best Sharpe ratio of all, and its luck counts everything that
+    was tried, on whatever series.
     With `out`, each sweep keeps its blocks in a folder of its own there, and `resume` goes
     on after a crash.
 
