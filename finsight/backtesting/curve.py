@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finsight.backtesting import kernel as k
-from finsight.backtesting.compiled import compiled, inlined
+from finsight.backtesting.compiled import inlined, uncounted
 from finsight.backtesting.history import extremes
 
 # Rows of `curve`: the value so far and its drawdowns. GROWTH is the product of 1 + r times
@@ -65,7 +65,7 @@ def value_candle(i: int, value: float, market: float, curve: np.ndarray, tally: 
     draw(i, growth, curve, tally)
 
 
-@compiled
+@uncounted
 def draw_stretch(
     close: np.ndarray,
     start: int,
@@ -108,24 +108,20 @@ def hold(
     tally: np.ndarray,
 ) -> None:
     """Take in candles `start` up to `stop`, in which a position is held and nothing happens."""
-    top, bottom = extremes(close, highest, lowest, start, stop)
-    best, worst = cash + position * top, cash + position * bottom
-    if position < 0.0:
-        best, worst = worst, best
-    if worst <= 0.0 or tally[k.RUINED] or curve[BEFORE] <= 0.0:
-        for i in range(start, stop):
-            value_candle(i, cash + position * close[i], market[i], curve, tally)
-        return
     if cash == 0.0:
+        top, bottom = extremes(close, highest, lowest, start, stop)
+        best, worst = position * top, position * bottom
         s1, s2 = sums[stop, 0] - sums[start, 0], sums[stop, 1] - sums[start, 1]
         s3, s4 = sums[stop, 2] - sums[start, 2], sums[stop, 3] - sums[start, 3]
         neg, neg2 = sums[stop, 4] - sums[start, 4], sums[stop, 5] - sums[start, 5]
         with_market = s2
     else:
+        best, worst = -np.inf, np.inf
         s1 = s2 = s3 = s4 = neg = neg2 = with_market = 0.0
         before = curve[BEFORE]
         for i in range(start, stop):
             value = cash + position * close[i]
+            best, worst = max(best, value), min(worst, value)
             r = value / before - 1.0
             before = value
             r2 = r * r
@@ -137,6 +133,10 @@ def hold(
             with_market += r * market[i]
             neg += fall
             neg2 += fall * fall
+    if worst <= 0.0 or tally[k.RUINED] or curve[BEFORE] <= 0.0:
+        for i in range(start, stop):
+            value_candle(i, cash + position * close[i], market[i], curve, tally)
+        return
     tally[k.SUM_R] += s1
     tally[k.SUM_R2] += s2
     tally[k.SUM_R3] += s3

@@ -15,6 +15,7 @@ from finsight.backtesting.candle_arrays import (
     CandleArrays,
     candles_a_year,
 )
+from finsight.backtesting.curve import CURVE_ROWS
 from finsight.backtesting.history import history
 from finsight.backtesting.kernel import (
     ALL_IN,
@@ -25,6 +26,7 @@ from finsight.backtesting.kernel import (
     UNITS,
     VALUE,
 )
+from finsight.backtesting.orders import ACCOUNT_ROWS
 from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.simulate import simulate
 from finsight.backtesting.sizing import volatility_fractions
@@ -195,4 +197,6 @@ class Engine:
             tally,
             trades,
             equity,
+            np.empty(ACCOUNT_ROWS),
+            np.empty(CURVE_ROWS),
         )

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from finsight.backtesting.compiled import compiled
+from finsight.backtesting.eights import first_byte
 
 ABOVE, BELOW = np.uint8(1), np.uint8(2)
-EIGHT = np.uint64(0x0101010101010101)
 
 
 @compiled
@@ -158,20 +158,18 @@ def mark_crossings(
         sides[i] = np.uint8(a[i] > b[i]) | np.uint8(np.uint8(a[i] < b[i]) << np.uint8(1))
     words = sides.view(np.uint64)
     was = seen = np.uint8(0)
-    i = 0
-    while i < n:
-        if i % 8 == 0 and was != 0 and words[i // 8] == EIGHT * np.uint64(was):
-            i += 8  # eight candles on the side where it was
-            continue
-        now = sides[i]
-        if now != was:
-            if now == ABOVE and seen & BELOW:
-                events[i + shift] |= np.uint8(above)
-            if now == BELOW and seen & ABOVE:
-                events[i + shift] |= np.uint8(below)
+    for word in range(len(words)):
+        eight = words[word]
+        changed = eight ^ (eight << np.uint64(8) | np.uint64(was))
+        while changed != np.uint64(0):
+            at = first_byte(changed)
+            i = 8 * word + at
+            now = sides[i]
+            if i < n and now != 0 and seen & np.uint8(3 - now) != 0:
+                events[i + shift] |= np.uint8(above if now == ABOVE else below)
             seen |= now
-            was = now
-        i += 1
+            changed &= ~(np.uint64(0xFF) << np.uint64(8 * at))
+        was = np.uint8(eight >> np.uint64(56))
 
 
 @compiled

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from finsight.backtesting import kernel as k
-from finsight.backtesting.compiled import compiled, inlined
+from finsight.backtesting.compiled import inlined, uncounted
 from finsight.backtesting.curve import (
     BEFORE,
-    CURVE_ROWS,
     DEEPEST,
     FALLING,
     GROWTH,
@@ -18,6 +17,7 @@ from finsight.backtesting.curve import (
     hold,
     value_candle,
 )
+from finsight.backtesting.eights import EIGHT, first_byte
 from finsight.backtesting.history import History
 from finsight.backtesting.kernel import (
     ENTRY_SIZE,
@@ -31,7 +31,7 @@ from finsight.backtesting.kernel import (
     trade,
     volume_share,
 )
-from finsight.backtesting.orders import ACCOUNT_ROWS, CASH, FREE_CASH, POSITION, is_close
+from finsight.backtesting.orders import CASH, FREE_CASH, POSITION, is_close
 
 
 @inlined
@@ -90,14 +90,17 @@ def stop_price(
 def next_event(events: np.ndarray, words: np.ndarray, start: int, wanted: int) -> int:
     """The first candle from `start` on with one of the bits `wanted`, or the candles' number."""
     n = len(events)
-    i = start
-    while i < n:
-        if i % 8 == 0 and i // 8 < len(words) and words[i // 8] == 0:
-            i += 8
-        elif events[i] & wanted:
+    mask = EIGHT * np.uint64(wanted)
+    earlier = np.uint64(8 * (start % 8))
+    within = mask >> earlier << earlier
+    for at in range(start // 8, len(words)):
+        word = words[at] & within
+        if word != np.uint64(0):
+            return 8 * at + first_byte(word)
+        within = mask
+    for i in range(max(start, 8 * len(words)), n):
+        if events[i] & wanted:
             return i
-        else:
-            i += 1
     return n
 
 
@@ -136,7 +139,7 @@ def pay_funding(account: np.ndarray, price: float, rate: float, tally: np.ndarra
     return cash
 
 
-@compiled
+@uncounted
 def simulate(
     history: History,
     events: np.ndarray,
@@ -149,18 +152,21 @@ def simulate(
     tally: np.ndarray,
     trades: np.ndarray,
     equity: np.ndarray,
+    account: np.ndarray,
+    curve: np.ndarray,
 ) -> None:
     """Run one account and fill `tally` (and, where they have room, `trades` and `equity`).
 
     events: the signals' bits, at the candle that executes them; words: the same memory,
-    eight candles a word. costs: fee, fixed fee, smallest order, slippage, funding per candle
-    for shorts, impact. sizing: kind, amount, cash to begin with. fractions: the amount at
-    each candle, where it is not always the same; else empty.
+    eight candles a word, as far as they fill it. costs: fee, fixed fee, smallest order,
+    slippage, funding per candle for shorts, impact. sizing: kind, amount, cash to begin with.
+    fractions: the amount at each candle, where it is not always the same; else empty.
+    account, curve: room to work in, ACCOUNT_ROWS and CURVE_ROWS long.
     """
-    # Unpacked once: each look into the tuple costs an atomic count.
     open_, high, low, close, volume, market, sums, highest, lowest = history
     n = len(close)
-    account, curve = np.zeros(ACCOUNT_ROWS), np.zeros(CURVE_ROWS)
+    account[:] = 0.0
+    curve[:] = 0.0
     cash, position, entry, extreme = sizing[2], 0.0, np.nan, np.nan
     account[CASH] = account[FREE_CASH] = cash
     curve[BEFORE] = curve[GROWTH] = curve[PEAK] = cash
