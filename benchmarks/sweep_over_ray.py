@@ -7,7 +7,7 @@ the machine has: first as Ray Data tasks, then in threads of this process, then 
 in a process that is killed with its cluster when half of the blocks are kept, and resumed. All
 three must give the same bits. Ray's start is not counted, the pipeline's is. Memory is what all
 processes hold together at the worst moment, shared pages counted once (PSS), sampled twice
-a second while Ray works. Last, a quarter of the sets on one worker and on two.
+a second while Ray works. Last, the same sets on one worker and on two.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
     for workers in (1, 2):
         with a_ray(workers):
             swept(candles, 128)  # Workers are started, and have compiled.
-            seconds[workers], _ = timed(lambda: swept(candles, side // 2))
+            seconds[workers], _ = timed(work)
     print_figure("one worker against two", seconds[1], seconds[2], "s", 1.8, better="higher")
 
 

@@ -20,6 +20,7 @@ from finsight.domain.backtest import Provenance
 from finsight.domain.errors import InvalidInput, StoreUnavailable
 
 BLOCK_SETS = 4_096
+_BLOCKS_A_TASK = 16
 ROW = "__row"
 """The column that says which set of the grid a row of a part is."""
 
@@ -49,6 +50,21 @@ def tiled(sets: ParameterSets, block_sets: int = BLOCK_SETS) -> list[np.ndarray]
         side = max(1, math.ceil(block_sets ** (1 / len(varied))))
         order = np.lexsort([place // side for place in reversed(varied)])
     return [order[low : low + block_sets] for low in range(0, len(order), block_sets)]
+
+
+def shared_out(blocks: list[int], workers: int) -> list[list[int]]:
+    """Deal the blocks out as tasks, large ones first.
+
+    A task costs a cluster a tenth of a second and more; small ones at the end let all workers
+    end together. Each is half of a worker's share of what is left (Polychronopoulos and Kuck
+    1987, "Guided Self-Scheduling"), but never so much that a lost worker repeats a lot.
+    """
+    tasks, start = [], 0
+    while start < len(blocks):
+        size = max(1, min(_BLOCKS_A_TASK, (len(blocks) - start) // (2 * workers)))
+        tasks.append(blocks[start : start + size])
+        start += size
+    return tasks
 
 
 def chosen(sets: ParameterSets, rows: np.ndarray) -> ParameterSets:

@@ -36,8 +36,6 @@ from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
 
 TABLE_BYTES = 256 * 2**20
 _SETS_A_TASK = 32
-Asked = tuple[int, Values, Sequence[Row]]
-"""A parameter set: its row, its values and the indicator rows that it needs."""
 
 _SIZING_KINDS = {
     "all_in": ALL_IN,
@@ -120,12 +118,14 @@ class Engine:
         failures: dict[int, str] = {}
         workers = max(1, threads or os.cpu_count() or 1)
         with ThreadPoolExecutor(workers) as pool:
-            for asked, needed in self._chunks(sets, table_bytes):
+            for chunk, needed in self._chunks(sets, table_bytes):
                 computed = pool.map(partial(indicator_row, self.candles), needed)
                 rows = dict(zip(needed, computed, strict=True))
-                starts = range(0, len(asked), _SETS_A_TASK)
-                blocks = [asked[start : start + _SETS_A_TASK] for start in starts]
-                for failed in pool.map(partial(self._tally_block, rows, table), blocks):
+                tasks = [
+                    range(start, min(start + _SETS_A_TASK, chunk.stop))
+                    for start in range(chunk.start, chunk.stop, _SETS_A_TASK)
+                ]
+                for failed in pool.map(partial(self._tally_some, sets, rows, table), tasks):
                     failures |= failed
         return Tallied(table, failures)
 
@@ -146,41 +146,46 @@ class Engine:
     def events(self, values: Values, rows: Sequence[np.ndarray]) -> np.ndarray:
         """The signals' bits, each at the candle that executes it."""
         events = np.zeros(len(self.candles.close), dtype=np.uint8)
-        self.strategy.mark(
-            self.candles, rows, values, self.rules.direction, self.rules.shift, events
-        )
+        self._mark(values, rows, events)
         return events
 
-    def _chunks(
-        self, sets: ParameterSets, table_bytes: int
-    ) -> Iterator[tuple[list[Asked], list[Row]]]:
-        """Cut the sets so that each chunk's indicator rows fit in `table_bytes`."""
+    def _chunks(self, sets: ParameterSets, table_bytes: int) -> Iterator[tuple[range, list[Row]]]:
+        """Cut the sets so that each chunk's indicator rows fit in `table_bytes`.
+
+        What a set asks for is made again when it is tried: a million small objects that are
+        kept would set off the garbage collector, which took a third of a worker's time.
+        """
         most = max(8, table_bytes // (8 * len(self.candles.close)))
-        asked: list[Asked] = []
-        needed: dict[Row, None] = {}
-        for row, values in enumerate(sets.each()):
+        start, needed = 0, dict[Row, None]()
+        for at, values in enumerate(sets.each()):
             keys = self.strategy.rows(values)
             new = [key for key in keys if key not in needed]
-            if asked and len(needed) + len(new) > most:
-                yield asked, list(needed)
-                asked, needed, new = [], {}, list(keys)
-            needed.update(dict.fromkeys(new))
-            asked.append((row, values, keys))
-        yield asked, list(needed)
+            if at > start and len(needed) + len(new) > most:
+                yield range(start, at), list(needed)
+                start, needed = at, dict.fromkeys(keys)
+            elif new:
+                needed.update(dict.fromkeys(new))
+        yield range(start, len(sets)), list(needed)
 
-    def _tally_block(
-        self, rows: dict[Row, np.ndarray], table: np.ndarray, block: Sequence[Asked]
+    def _tally_some(
+        self, sets: ParameterSets, rows: dict[Row, np.ndarray], table: np.ndarray, some: range
     ) -> dict[int, str]:
         no_trades, no_equity = np.empty((0, len(TRADE_FIELDS))), np.empty(0)
         failures: dict[int, str] = {}
-        for row, values, keys in block:
+        events = np.empty(len(self.candles.close), dtype=np.uint8)
+        for at, values in zip(some, sets.block(some.start, some.stop).each(), strict=True):
+            events[:] = 0
             try:
-                events = self.events(values, [rows[key] for key in keys])
+                self._mark(values, [rows[key] for key in self.strategy.rows(values)], events)
             except InvalidInput as exc:
-                failures[row] = str(exc)
+                failures[at] = str(exc)
                 continue
-            self._simulate(events, table[row], no_trades, no_equity)
+            self._simulate(events, table[at], no_trades, no_equity)
         return failures
+
+    def _mark(self, values: Values, rows: Sequence[np.ndarray], events: np.ndarray) -> None:
+        rules = self.rules
+        self.strategy.mark(self.candles, rows, values, rules.direction, rules.shift, events)
 
     def _simulate(
         self, events: np.ndarray, tally: np.ndarray, trades: np.ndarray, equity: np.ndarray

@@ -12,6 +12,7 @@ from finsight.backtesting.compiled import compiled
 from finsight.backtesting.eights import first_byte
 
 ABOVE, BELOW = np.uint8(1), np.uint8(2)
+_AT_ONCE = 2_048
 
 
 @compiled
@@ -153,23 +154,26 @@ def mark_crossings(
     `crossed_above`. The event of candle i is put at i + shift: when it is executed.
     """
     n = len(a) - shift
-    sides = np.zeros((len(a) + 7) // 8 * 8, dtype=np.uint8)
-    for i in range(len(a)):  # many candles at a time, in vector registers
-        sides[i] = np.uint8(a[i] > b[i]) | np.uint8(np.uint8(a[i] < b[i]) << np.uint8(1))
+    sides = np.zeros(_AT_ONCE, dtype=np.uint8)  # few enough to stay in the nearest cache
     words = sides.view(np.uint64)
     was = seen = np.uint8(0)
-    for word in range(len(words)):
-        eight = words[word]
-        changed = eight ^ (eight << np.uint64(8) | np.uint64(was))
-        while changed != np.uint64(0):
-            at = first_byte(changed)
-            i = 8 * word + at
-            now = sides[i]
-            if i < n and now != 0 and seen & np.uint8(3 - now) != 0:
-                events[i + shift] |= np.uint8(above if now == ABOVE else below)
-            seen |= now
-            changed &= ~(np.uint64(0xFF) << np.uint64(8 * at))
-        was = np.uint8(eight >> np.uint64(56))
+    for start in range(0, len(a), _AT_ONCE):
+        x, y = a[start : start + _AT_ONCE], b[start : start + _AT_ONCE]
+        count = len(x)
+        for j in range(count):  # many candles at a time, in vector registers
+            sides[j] = np.uint8(x[j] > y[j]) | np.uint8(np.uint8(x[j] < y[j]) << np.uint8(1))
+        sides[count : (count + 7) // 8 * 8] = 0
+        for word in range((count + 7) // 8):
+            eight = words[word]
+            changed = eight ^ (eight << np.uint64(8) | np.uint64(was))
+            while changed != np.uint64(0):
+                at = first_byte(changed)
+                now, i = sides[8 * word + at], start + 8 * word + at
+                if i < n and now != 0 and seen & np.uint8(3 - now) != 0:
+                    events[i + shift] |= np.uint8(above if now == ABOVE else below)
+                seen |= now
+                changed &= ~(np.uint64(0xFF) << np.uint64(8 * at))
+            was = np.uint8(eight >> np.uint64(56))
 
 
 @compiled

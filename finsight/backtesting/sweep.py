@@ -21,6 +21,7 @@ from finsight.backtesting.blocks import (
     chosen,
     in_order,
     request_of,
+    shared_out,
     tiled,
 )
 from finsight.backtesting.candle_arrays import CandleArrays, head
@@ -37,7 +38,7 @@ from finsight.domain.backtest import with_metadata
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 
-_BLOCKS_A_TASK, _TASKS_A_CPU = 4, 8
+_BYTES_AT_ONCE = 1 << 20
 
 
 def sweep(
@@ -217,37 +218,37 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
         return
     import ray
 
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    tasks = shared_out(todo, workers=max(1, int(available.get("CPU", 1))))
     reference = ray.put(work)
     key = reference.hex()
-    numbers = np.array(todo)
 
-    def do(batch: Any) -> pa.Table:
-        tables = []
+    def do(batch: Any) -> Iterator[pa.Table]:
         for place in batch["id"]:
-            block = int(numbers[place])
-            shared, engine = _engine_of(key, reference)
-            table = shared.do(engine, block, threads=1)
-            if "error" not in table.column_names:  # one schema for every block
-                none = pa.nulls(table.num_rows, pa.string())
-                table = table.append_column("error", none)
-            tables.append(table.append_column("__block", pa.array([block] * table.num_rows)))
-        return pa.concat_tables(tables)
+            for block in tasks[place]:
+                shared, engine = _engine_of(key, reference)
+                table = shared.do(engine, block, threads=1)
+                if "error" not in table.column_names:  # one schema for every block
+                    none = pa.nulls(table.num_rows, pa.string())
+                    table = table.append_column("error", none)
+                yield table.append_column("__block", pa.array([block] * table.num_rows))
 
-    # A task costs the cluster a tenth of a second: it does some blocks, but leaves every CPU
-    # enough tasks to share out.
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus = max(1, int(available.get("CPU", 1)))
-    each = min(_BLOCKS_A_TASK, max(1, len(todo) // (_TASKS_A_CPU * cpus)))
-    blocks = ray.data.range(len(todo), override_num_blocks=-(-len(todo) // each))
-    done = blocks.map_batches(do, batch_size=None, num_cpus=1, zero_copy_batch=True)
+    dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks))
+    # Each block comes back when it is done, not when its task is.
+    dataset.context.target_max_block_size = _BYTES_AT_ONCE
+    done = dataset.map_batches(do, batch_size=None, num_cpus=1, zero_copy_batch=True)
     batches: Any = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+    begun: dict[int, list[pa.Table]] = {}
     for batch in batches:
-        for block in np.unique(batch.column("__block").to_numpy()):
-            mine = batch.filter(pa.compute.equal(batch.column("__block"), int(block)))
-            mine = mine.drop_columns(["__block"])
-            if mine.column("error").null_count == mine.num_rows:
-                mine = mine.drop_columns(["error"])
-            yield int(block), mine
+        for block in np.unique(batch.column("__block").to_numpy()).tolist():
+            pieces = begun.setdefault(block, [])
+            pieces.append(batch.filter(pa.compute.equal(batch.column("__block"), block)))
+            if sum(piece.num_rows for piece in pieces) < len(work.blocks[block]):
+                continue  # Ray Data cuts a large block.
+            whole = pa.concat_tables(begun.pop(block)).drop_columns(["__block"])
+            if whole.column("error").null_count == whole.num_rows:
+                whole = whole.drop_columns(["error"])
+            yield block, whole
 
 
 _ENGINES: dict[str, tuple[BlockWork, Engine]] = {}

@@ -6,6 +6,7 @@ import pytest
 from numba import njit
 
 from finsight.backtesting import run, sweep
+from finsight.backtesting.blocks import shared_out
 from finsight.backtesting.built_in import BUILT_IN
 from finsight.backtesting.candle_arrays import candle_arrays
 from finsight.backtesting.engine import Engine, Rules
@@ -216,3 +217,13 @@ def test_inconsistent_parameters_are_an_error_in_a_single_run():
 
 def test_parameters_that_need_more_history_than_there_is_do_nothing():
     assert run(WALK, "ma_cross", {"fast": 5, "slow": 5_000}).statistics["trades"] == 0
+
+
+@pytest.mark.parametrize(("blocks", "workers"), [(1, 1), (61, 2), (245, 2), (245, 64)])
+def test_every_block_is_in_one_task_and_the_last_tasks_are_small(blocks, workers):
+    tasks = shared_out(list(range(blocks)), workers)
+    assert [block for task in tasks for block in task] == list(range(blocks))
+    sizes = [len(task) for task in tasks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
+    assert max(sizes) <= 16
