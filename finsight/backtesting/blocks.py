@@ -55,7 +55,7 @@ def tiled(sets: ParameterSets, block_sets: int = BLOCK_SETS) -> list[np.ndarray]
 def shared_out(blocks: list[int], workers: int) -> list[list[int]]:
     """Deal the blocks out as tasks, large ones first.
 
-    A task costs a cluster a tenth of a second and more; small ones at the end let all workers
+    A task costs its worker some two tenths of a second; small ones at the end let all workers
     end together. Each is half of a worker's share of what is left (Polychronopoulos and Kuck
     1987, "Guided Self-Scheduling"), but never so much that a lost worker repeats a lot.
     """

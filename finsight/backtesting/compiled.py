@@ -27,8 +27,9 @@ def compiled(function: F) -> F:
 def uncounted(function: F) -> F:
     """As `compiled`, for what makes no array of its own: references are not counted.
 
-    numba counts them with atomic steps, a dozen a trade, which took more than two thirds of
-    the kernel's time. The caller holds the arrays, so that nothing is lost by not counting.
+    numba counts them with atomic steps, a dozen a trade, which took two thirds of the kernel's
+    time where a strategy traded often. The caller holds the arrays, so that nothing is lost
+    by not counting.
     """
     return _compiled(function, counts_references=False, within_the_caller=False)
 

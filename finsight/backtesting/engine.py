@@ -152,8 +152,8 @@ class Engine:
     def _chunks(self, sets: ParameterSets, table_bytes: int) -> Iterator[tuple[range, list[Row]]]:
         """Cut the sets so that each chunk's indicator rows fit in `table_bytes`.
 
-        What a set asks for is made again when it is tried: a million small objects that are
-        kept would set off the garbage collector, which took a third of a worker's time.
+        What a set asks for is made again when it is tried: thousands of small objects that
+        are kept would set off the garbage collector.
         """
         most = max(8, table_bytes // (8 * len(self.candles.close)))
         start, needed = 0, dict[Row, None]()

@@ -39,6 +39,7 @@ from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 
 _BYTES_AT_ONCE = 1 << 20
+"""What a task gathers before it gives it back: less than a full block's rows."""
 
 
 def sweep(
@@ -234,7 +235,7 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
                 yield table.append_column("__block", pa.array([block] * table.num_rows))
 
     dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks))
-    # Each block comes back when it is done, not when its task is.
+    # Full blocks come back one by one as they are done, not all with the task's end.
     dataset.context.target_max_block_size = _BYTES_AT_ONCE
     done = dataset.map_batches(do, batch_size=None, num_cpus=1, zero_copy_batch=True)
     batches: Any = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from finsight.backtesting import sweep
@@ -99,3 +100,29 @@ def test_over_ray_the_rows_are_the_same(ray_cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_has_ray", lambda: False)
     assert same(distributed, sweep(WALK, "ma_cross", GRID, **OPTIONS))
     assert same(partly, sweep(WALK, fails_at_eight, windows, block_sets=2))
+
+
+@pytest.mark.parametrize("bytes_at_once", [2_000, 1 << 20])  # blocks cut in pieces; put together
+def test_a_worker_that_is_killed_loses_no_row_and_doubles_none(
+    ray_cluster, tmp_path, monkeypatch, bytes_at_once
+):
+    # `finsight.backtesting.sweep` is the function; the module has the same name.
+    module = importlib.import_module("finsight.backtesting.sweep")
+    monkeypatch.setattr(module, "_BYTES_AT_ONCE", bytes_at_once)
+    here, killed = os.getpid(), tmp_path / "killed"
+
+    def deadly(candles, window):
+        # In the second block of the first task: the first one is on its way back already.
+        if window == 14 and os.getpid() != here and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        up = candles.close > np.roll(candles.close, int(window))
+        return up, ~up
+
+    seen, windows = [], {"window": range(5, 85)}
+    spread = sweep(WALK, deadly, windows, block_sets=5, progress=seen.append)
+    assert killed.exists()
+    assert seen[-1].done == spread.num_rows == 80
+
+    monkeypatch.setattr(module, "_has_ray", lambda: False)
+    assert same(spread, sweep(WALK, deadly, windows, block_sets=5))

@@ -21,7 +21,7 @@ def machine_code(function):
 
 
 def test_the_kernel_counts_no_references():
-    # An atomic step each, a dozen a trade: it took two thirds of the kernel's time.
+    # An atomic step each, a dozen a trade: it took two thirds of the time of a busy strategy.
     Engine(candle_arrays(a_walk(64)), BUILT_IN["buy_and_hold"], Rules()).record({})
     indicators.simple_average(np.ones(3), 2)
     assert "NRT_" in machine_code(indicators.simple_average)  # it makes arrays: so it would show
