@@ -117,7 +117,9 @@ def asked_candles(
     Raises: InvalidInput, NotFound, StoreUnavailable.
     """
     start, end = named_moment("--since", since), named_moment("--until", until)
-    if (file is None) == (not named):
+    if file is not None and named:
+        raise InvalidInput(f"--candles and '{' '.join(named)}' both name candles; leave one out")
+    if file is None and not named:
         raise InvalidInput("name a stored series, say binance BTC/USDT 1h, or --candles FILE")
     if file is not None:
         table = _read_file(file)
@@ -272,6 +274,8 @@ def _number(name: str, text: str) -> float:
 def _read_file(file: Path) -> CandleTable:
     try:
         table = pq.read_table(file)
+    except FileNotFoundError as exc:
+        raise InvalidInput(f"can't read candles from {file}: there is no such file") from exc
     except (OSError, pa.ArrowException) as exc:
         raise InvalidInput(f"can't read candles from {file}: {exc}") from exc
     return CandleTable.from_arrow(table)

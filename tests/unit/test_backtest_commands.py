@@ -382,7 +382,8 @@ def test_candles_that_cannot_be_had_are_named(backtest: Backtest, tmp_path: Path
         ((), InvalidInput, "--candles FILE"),
         (("binance", "BTC/USDT"), InvalidInput, "binance BTC/USDT 1h"),
         (("binance", "BTC/USDT", "1h"), NotFound, "no 1h candles of BTC/USDT"),
-        (("--candles", str(tmp_path / "none.parquet")), InvalidInput, "can't read candles"),
+        (("--candles", str(tmp_path / "none.parquet")), InvalidInput, "no such file"),
+        (("--candles", str(BITCOIN), "ma_cross"), InvalidInput, "'ma_cross' both name candles"),
         (("--candles", str(wrong)), InvalidInput, "missing: open, high, low, close, volume"),
     ):
         with pytest.raises(kind, match=re.escape(said)):
