@@ -21,7 +21,8 @@ from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs
 
 _Costs = Costs | Mapping[str, Any]
-_COSTS = ("fee", "fixed_fee", "slippage", "impact", "funding")
+COSTS_TRIED = ("fee", "fixed_fee", "slippage", "impact", "funding")
+"""Columns of the costs that differ, in this order."""
 
 
 def sweep_across(
@@ -60,7 +61,7 @@ def sweep_across(
     if folder is not None and not resume and any(folder.glob("*/sweep.json")):
         raise InvalidInput(f"{folder} already holds sweeps: resume them, or name another folder")
     grid = {name: list(values) for name, values in grid.items()} if grid is not None else None
-    differing = [name for name in _COSTS if len({getattr(one, name) for one in paid}) > 1]
+    differing = [name for name in COSTS_TRIED if len({getattr(one, name) for one in paid}) > 1]
     names = _folder_names(candles)
     meter: Meter | None = None
     found: list[pa.Table] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from finsight.backtesting.candle_arrays import CandleArrays, candle_ms, fingerprint, market_returns
-from finsight.backtesting.engine import Engine
-from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, TALLY_COLUMNS, TRADE_FIELDS, TRADES
+from finsight.backtesting.candle_arrays import (
+    CandleArrays,
+    candle_ms,
+    fingerprint,
+    market_returns,
+    missing_candles,
+)
+from finsight.backtesting.compiled import engine_version
+from finsight.backtesting.engine import Engine, Rules
+from finsight.backtesting.kernel import TALLY_COLUMNS, TRADE_FIELDS, TRADES
+from finsight.backtesting.look_ahead import look_ahead
+from finsight.backtesting.one_clock import carried, spread, target_weights, worth_held
 from finsight.backtesting.shared_account import simulate_shared
 from finsight.backtesting.single import TIME, one_row, rules_of
-from finsight.backtesting.strategies import indicator_row
+from finsight.backtesting.strategies import Strategy, indicator_row
 from finsight.backtesting.user_strategy import opened
+from finsight.domain.backtest import LookAhead, MissingCandles, Provenance
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Execution
+
+_OWN_COLUMNS = ("ts", "equity", "drawdown", "held", "cash")
 
 
 @dataclass(frozen=True)
@@ -26,14 +39,71 @@ class TogetherResult:
 
     statistics: of the whole account; buy and hold beside it holds every symbol at its
         weight from the first candle on, without costs, never rebalanced. trades: a row a
-        trade, with its `symbol`. equity: a row a candle: `ts`, `equity`, `cash`, and what each
-        symbol was worth. fingerprints: of each symbol's candles.
+        trade, with its `symbol`. equity: a row a candle: `ts`, `equity`, `drawdown` from the
+        highest so far, `held` (what buying and holding is worth), `cash`, and what each
+        symbol was worth.
+    one_candle_late: the statistics had every order been executed a candle later.
+    fingerprints: of each symbol's candles.
     """
 
+    parameters: dict[str, float]
     statistics: dict[str, float]
     trades: pa.Table
     equity: pa.Table
     fingerprints: dict[str, str]
+    one_candle_late: dict[str, float]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class _Account:
+    """What several symbols on one account are tested with: columns a symbol, rows a moment."""
+
+    times: np.ndarray
+    places: Mapping[str, np.ndarray]
+    prices: np.ndarray
+    closes: np.ndarray
+    market: np.ndarray
+    rules: Rules
+
+    def trade(self, targets: np.ndarray) -> _Traded:
+        """Bring every symbol to its targets; twice, once to count the trades."""
+        costs = self.rules.costs
+        order_costs = np.array([costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage])
+        tally = np.empty(TALLY_COLUMNS)
+        equity, held = np.empty(len(self.times)), np.zeros(self.prices.shape)
+        returns = market_returns(self.market)
+        for room in (0, None):
+            count = int(tally[TRADES]) if room is None else 0
+            trades, traded = np.empty((count, len(TRADE_FIELDS))), np.empty(count, dtype=np.int64)
+            held[:] = 0.0
+            simulate_shared(
+                self.prices,
+                self.closes,
+                returns,
+                targets,
+                order_costs,
+                self.rules.sizing.cash,
+                tally,
+                trades,
+                traded,
+                equity,
+                held,
+            )
+        # Only the closes and times count for the statistics.
+        whole = CandleArrays._make(
+            [self.times, *[self.market] * 4, np.zeros(len(self.times)), *[np.empty(0)] * 4]
+        )
+        return _Traded(one_row(tally, whole, self.rules), trades, traded, equity, held)
+
+
+@dataclass(frozen=True)
+class _Traded:
+    statistics: dict[str, float]
+    trades: np.ndarray
+    traded: np.ndarray
+    equity: np.ndarray
+    held: np.ndarray
 
 
 def run_together(
@@ -61,13 +131,13 @@ def run_together(
     """
     if not candles:
         raise InvalidInput("there are no candles; give at least one symbol's")
-    rules = rules_of(execution, "long", costs, None, None)
-    _refuse(rules.costs)
+    if not cash > 0:
+        raise InvalidInput(f"the account needs cash to begin with, not {cash}")
+    rules = rules_of(execution, "long", costs, None, {"cash": cash})
+    _refuse(rules.costs, candles)
     shares = _weights(candles, weights)
     if rebalance is not None and rebalance < 1:
         raise InvalidInput(f"rebalance every 1 or more candles, not {rebalance}")
-    if not cash > 0:
-        raise InvalidInput(f"the account needs cash to begin with, not {cash}")
     arrays: dict[str, CandleArrays] = {}
     signals: dict[str, np.ndarray] = {}
     for symbol, given in candles.items():
@@ -78,6 +148,34 @@ def run_together(
             signals[symbol] = Engine(arrays[symbol], chosen, rules).events(values, rows)
         except InvalidInput as exc:
             raise InvalidInput(f"{symbol}: {exc}") from exc
+    account = _account(arrays, shares, rules)
+    found = account.trade(target_weights(account.times, account.places, signals, shares, rebalance))
+    later = {symbol: np.append(bits[:1] * 0, bits[:-1]) for symbol, bits in signals.items()}
+    late = account.trade(target_weights(account.times, account.places, later, shares, rebalance))
+    names = list(candles)
+    return TogetherResult(
+        parameters=dict(values),
+        statistics=found.statistics,
+        trades=_trade_table(found.trades, found.traded, names, account.times),
+        equity=pa.table(
+            {
+                "ts": pa.array(account.times, TIME),
+                "equity": found.equity,
+                "drawdown": found.equity / np.maximum.accumulate(found.equity) - 1,
+                "held": cash * account.market,
+                "cash": found.equity - found.held.sum(axis=1),
+                **{name: found.held[:, place] for place, name in enumerate(names)},
+            }
+        ),
+        fingerprints={symbol: fingerprint(one) for symbol, one in arrays.items()},
+        one_candle_late=late.statistics,
+        provenance=_provenance(arrays, chosen, rules, values, account.times),
+    )
+
+
+def _account(
+    arrays: Mapping[str, CandleArrays], shares: Mapping[str, float], rules: Rules
+) -> _Account:
     lengths = {symbol: candle_ms(one) for symbol, one in arrays.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{symbol} {ms / 60_000:g} min" for symbol, ms in lengths.items())
@@ -85,39 +183,53 @@ def run_together(
     times = np.unique(np.concatenate([one.ts_ms for one in arrays.values()]))
     places = {symbol: np.searchsorted(times, one.ts_ms) for symbol, one in arrays.items()}
     at_open = rules.execution is Execution.NEXT_OPEN
-    prices = _spread(times, places, {s: a.open if at_open else a.close for s, a in arrays.items()})
-    closes = _carried(_spread(times, places, {s: a.close for s, a in arrays.items()}))
-    targets = _targets(times, places, signals, shares, rebalance)
-    market = _held(closes, np.array(list(shares.values())))
-    tally = np.empty(TALLY_COLUMNS)
-    order_costs = np.array(
-        [rules.costs.fee, rules.costs.fixed_fee, rules.costs.smallest_order, rules.costs.slippage]
+    paid = {symbol: one.open if at_open else one.close for symbol, one in arrays.items()}
+    closes = carried(spread(times, places, {s: one.close for s, one in arrays.items()}))
+    return _Account(
+        times=times,
+        places=places,
+        prices=spread(times, places, paid),
+        closes=closes,
+        market=worth_held(closes, np.array(list(shares.values()))),
+        rules=rules,
     )
-    equity, held = np.empty(len(times)), np.zeros(prices.shape)
-    returns = market_returns(market)
-    for room in (0, None):
-        # Once to count the trades, once to keep them.
-        count = int(tally[TRADES]) if room is None else 0
-        trades, traded = np.empty((count, len(TRADE_FIELDS))), np.empty(count, dtype=np.int64)
-        held[:] = 0.0
-        simulate_shared(
-            prices, closes, returns, targets, order_costs, cash, tally, trades, traded, equity, held
-        )
-    whole = CandleArrays._make([times, *[market] * 4, np.zeros(len(times)), *[np.empty(0)] * 4])
-    sized = rules_of(execution, "long", costs, None, {"cash": cash})
-    names = list(candles)
-    return TogetherResult(
-        statistics=one_row(tally, whole, sized),
-        trades=_trade_table(trades, traded, names, times),
-        equity=pa.table(
-            {
-                "ts": pa.array(times, TIME),
-                "equity": equity,
-                "cash": equity - held.sum(axis=1),
-                **{name: held[:, place] for place, name in enumerate(names)},
-            }
+
+
+def _provenance(
+    arrays: Mapping[str, CandleArrays],
+    strategy: Strategy,
+    rules: Rules,
+    values: Mapping[str, float],
+    times: np.ndarray,
+) -> Provenance:
+    """What made the result; the look-ahead check is of every symbol's signals."""
+    absent = [missing_candles(one) for one in arrays.values()]
+    digest = hashlib.sha256("".join(fingerprint(one) for one in arrays.values()).encode())
+    seen = LookAhead(found=False)
+    for symbol, one in arrays.items():
+        own = look_ahead(one, strategy, values, histories=5)
+        if own.found:
+            seen = own.model_copy(update={"detail": f"{symbol}: {own.detail}"})
+            break
+        seen = LookAhead(found=False, histories=seen.histories + own.histories)
+    return Provenance(
+        strategy=strategy.name,
+        execution=rules.execution,
+        direction=rules.direction,
+        costs=rules.costs,
+        stops=rules.stops,
+        sizing=rules.sizing,
+        candles=len(times),
+        data_fingerprint=digest.hexdigest()[:32],
+        engine_version=engine_version(),
+        first_opened_ms=int(times[0]),
+        last_opened_ms=int(times[-1]),
+        missing=MissingCandles(
+            candles=sum(one.candles for one in absent),
+            holes=sum(one.holes for one in absent),
+            longest=max(one.longest for one in absent),
         ),
-        fingerprints={symbol: fingerprint(one) for symbol, one in arrays.items()},
+        look_ahead=seen,
     )
 
 
@@ -140,62 +252,12 @@ def _weights(candles: Mapping[str, Any], given: Mapping[str, float] | None) -> d
     return {symbol: float(given[symbol]) for symbol in candles}
 
 
-def _refuse(costs: Costs) -> None:
+def _refuse(costs: Costs, candles: Mapping[str, Any]) -> None:
+    taken = [name for name in candles if name in _OWN_COLUMNS]
+    if taken:
+        raise InvalidInput(f"no symbol can be called {taken[0]}: the account has such a column")
     if costs.impact:
         raise InvalidInput("slippage by volume (impact) is there for one symbol at a time only")
-
-
-def _spread(
-    times: np.ndarray, places: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    """One column a symbol over all `times`; nan where it has no candle."""
-    whole = np.full((len(times), len(places)), np.nan)
-    for number, symbol in enumerate(places):
-        whole[places[symbol], number] = columns[symbol]
-    return whole
-
-
-def _carried(closes: np.ndarray) -> np.ndarray:
-    """The last close known at each moment; nan before a symbol's first."""
-    rows = np.where(np.isnan(closes), 0, np.arange(len(closes))[:, None])
-    np.maximum.accumulate(rows, axis=0, out=rows)
-    carried: np.ndarray = np.take_along_axis(closes, rows, axis=0)
-    return carried
-
-
-def _targets(
-    times: np.ndarray,
-    places: Mapping[str, np.ndarray],
-    signals: Mapping[str, np.ndarray],
-    shares: Mapping[str, float],
-    rebalance: int | None,
-) -> np.ndarray:
-    """The weight to trade to at each moment; nan where nothing is to be done."""
-    targets = np.full((len(times), len(places)), np.nan)
-    for number, symbol in enumerate(places):
-        bits = signals[symbol]
-        enters, leaves = (bits & LONG_ENTRY) > 0, (bits & LONG_EXIT) > 0
-        # A candle that says both says nothing, as everywhere.
-        said = np.where(enters & ~leaves, 1.0, np.where(leaves & ~enters, 0.0, np.nan))
-        at = np.where(np.isnan(said), 0, np.arange(len(said)))
-        np.maximum.accumulate(at, out=at)
-        state = np.nan_to_num(said[at])
-        turned = np.diff(state, prepend=0.0) != 0
-        orders = np.where(turned, state * shares[symbol], np.nan)
-        if rebalance is not None:
-            due = (places[symbol] % rebalance == 0) & (state > 0)
-            orders = np.where(due, shares[symbol], orders)
-        targets[places[symbol], number] = orders
-    return targets
-
-
-def _held(closes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """What holding every symbol from its first close on is worth, at equal first prices of 1."""
-    first = np.argmax(~np.isnan(closes), axis=0)
-    begun = closes[first, np.arange(closes.shape[1])]
-    grown = np.where(np.isnan(closes), 1.0, closes / begun)
-    worth: np.ndarray = 1.0 - shares.sum() + grown @ shares
-    return worth
 
 
 def _trade_table(
@@ -208,6 +270,7 @@ def _trade_table(
             "symbol": [names[place] for place in traded],
             "entry_at": pa.array(times[entry], TIME),
             "exit_at": pa.array(times[exit_], TIME),
+            "side": columns["side"].astype(np.int8),
             **{name: columns[name] for name in TRADE_FIELDS[3:10]},
             "open": columns["open"].astype(bool),
         }

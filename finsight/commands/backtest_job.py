@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from finsight.commands.backtest_candles import AskedCandles, asked_series, only_one
 from finsight.commands.backtest_known import with_what_was_known
-from finsight.commands.backtest_options import AskedCandles, asked_candles, asked_costs
+from finsight.commands.backtest_options import asked_costs
 from finsight.commands.backtest_work import on_ray, told
 from finsight.domain.asked_backtest import PROGRESS, AskedBacktest, BacktestProgress
 from finsight.domain.backtest_record import BacktestRecord, SweepMeans
@@ -52,11 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def do(settings: Settings, asked: AskedBacktest) -> BacktestRecord:
     """Carry it out and keep it. Raises: InvalidInput, NotFound, StoreUnavailable."""
-    candles = _candles(settings, asked)
+    series = _candles(settings, asked)
+    candles = {series.source: series.candles}
     if isinstance(asked.costs, Costs):
         costs = asked.costs
     else:
-        costs = asked_costs(None, 0.0, None, asked.exchange)
+        costs = asked_costs(None, 0.0, None, [asked.exchange])
     request = asked.request(costs)
     parts = settings.data_dir / "backtests" / "parts" / _digest(asked)
     sweeps = request.kind == "sweep"
@@ -65,12 +67,12 @@ def do(settings: Settings, asked: AskedBacktest) -> BacktestRecord:
         record, tables = told(
             settings,
             request,
-            candles.candles,
+            candles,
             _Teller(),
             SweepMeans(parts, resume=True) if sweeps else SweepMeans(),
-            known=candles.known,
+            known={series.source: series.known},
         )
-    asyncio.run(open_backtest_store(settings).save(record, tables, candles.candles))
+    asyncio.run(open_backtest_store(settings).save(record, tables, candles))
     shutil.rmtree(parts, ignore_errors=True)
     return record
 
@@ -104,8 +106,10 @@ def _asked(document: str) -> AskedBacktest:
 def _candles(settings: Settings, asked: AskedBacktest) -> AskedCandles:
     named = [asked.exchange, asked.symbol, str(asked.timeframe)]
     start, end = (None if at is None else at.isoformat() for at in (asked.start, asked.end))
-    candles = asked_candles(settings, named, None, start, end)
-    return with_what_was_known(settings, candles, asked.strategy, None, None)
+    found = asked_series(settings, named, None, start, end)
+    return only_one(
+        with_what_was_known(settings, found, asked.strategy, None, None), "a backtest over HTTP"
+    )
 
 
 def _digest(asked: AskedBacktest) -> str:

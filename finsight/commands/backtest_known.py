@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from finsight.commands.backtest_options import AskedCandles
+from finsight.commands.backtest_candles import AskedCandles
 from finsight.domain.candle import Series
 from finsight.domain.errors import InvalidInput
 from finsight.domain.known_values import FORECAST, SENTIMENT, KnownValues
@@ -43,15 +44,30 @@ ForecastFile = Annotated[
 
 def with_what_was_known(
     settings: Settings,
+    asked: Sequence[AskedCandles],
+    strategy: str,
+    sentiment: Path | None,
+    forecast: Path | None,
+) -> list[AskedCandles]:
+    """Add what the files hold, else what the stores know of each series that the strategy needs.
+
+    Raises: InvalidInput, StoreUnavailable.
+    """
+    if len(asked) > 1 and (sentiment or forecast):
+        raise InvalidInput(
+            f"{'--sentiment' if sentiment else '--forecast'} goes beside one series; of several, "
+            "what is stored of each is read"
+        )
+    return [_beside(settings, one, strategy, sentiment, forecast) for one in asked]
+
+
+def _beside(
+    settings: Settings,
     asked: AskedCandles,
     strategy: str,
     sentiment: Path | None,
     forecast: Path | None,
 ) -> AskedCandles:
-    """Add what the files hold, else what the stores know of a series that the strategy needs.
-
-    Raises: InvalidInput, StoreUnavailable.
-    """
     from finsight.backtesting.built_in import BUILT_IN
 
     known = {

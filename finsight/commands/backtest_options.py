@@ -1,50 +1,25 @@
-"""What a backtest is asked with on a command line: candles, parameters, grids, costs."""
+"""What a backtest is asked with on a command line: parameters, grids, costs, weights."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 
-from finsight.commands.which_series import named_moment, named_series
+from finsight.commands.backtest_candles import AskedCandles
 from finsight.domain.backtest_record import BacktestRequest, Kind
-from finsight.domain.candle import Series
-from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
-from finsight.domain.known_values import KnownValues
 from finsight.domain.strategy import VENUE_FEES, Costs, Direction, Execution, Stops, one_of
-from finsight.domain.timeframe import EPOCH
-from finsight.services.candle_reading import read_candles
-from finsight.settings import Settings
-from finsight.wiring import open_candle_store, open_clock
 
 MOST_VALUES = 1_000_000
 """Of one parameter in a grid."""
 
-SeriesNamed = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[EXCHANGE SYMBOL TIMEFRAME]", help="A stored series."),
-]
-CandleFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--candles",
-        metavar="FILE.parquet",
-        help="Candles of a file instead: ts, open, high, low, close, volume.",
-    ),
-]
-Since = Annotated[str | None, typer.Option(metavar="DATE", help="From when, in UTC.")]
-Until = Annotated[str | None, typer.Option(metavar="DATE", help="Until when, in UTC.")]
 StrategyNamed = Annotated[
     str,
     typer.Option(
@@ -67,7 +42,27 @@ Grid = Annotated[
 Fee = Annotated[
     float | None, typer.Option(help="Share of an order's value; else those of the venue.")
 ]
+Fees = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--fee", help="Share of an order's value; else those of the venue. Several: each tried."
+    ),
+]
 Slippage = Annotated[float, typer.Option(help="How much worse an order fills, as a share.")]
+Slippages = Annotated[
+    list[float] | None,
+    typer.Option("--slippage", help="How much worse an order fills. Several: each tried."),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weight", metavar="SERIES=SHARE", help="Of several: BTC/USDT=0.6. Unset: equal shares."
+    ),
+]
+Rebalance = Annotated[
+    int | None,
+    typer.Option(metavar="CANDLES", help="Of several: bring them back to their weights so often."),
+]
 Venue = Annotated[str | None, typer.Option(help="Taker fees of: binance, coinbase, kraken.")]
 ExecutedAt = Annotated[
     str, typer.Option("--execution", help="next_open, or close: the price of the signal itself.")
@@ -91,50 +86,6 @@ Out = Annotated[
 Report = Annotated[
     Path | None, typer.Option(metavar="FILE.html", help="Write a page that stands alone.")
 ]
-
-
-@dataclass(frozen=True)
-class AskedCandles:
-    """Candles, where they came from, what was known beside them, and what has to be said."""
-
-    candles: CandleTable
-    source: str
-    exchange: str | None = None
-    notes: tuple[str, ...] = ()
-    series: Series | None = None
-    known: Mapping[str, KnownValues] = field(default_factory=dict)
-
-
-def asked_candles(
-    settings: Settings,
-    named: list[str] | None,
-    file: Path | None,
-    since: str | None,
-    until: str | None,
-) -> AskedCandles:
-    """Read the candles from the store or from `file`.
-
-    Raises: InvalidInput, NotFound, StoreUnavailable.
-    """
-    start, end = named_moment("--since", since), named_moment("--until", until)
-    if file is not None and named:
-        raise InvalidInput(f"--candles and '{' '.join(named)}' both name candles; leave one out")
-    if file is None and not named:
-        raise InvalidInput("name a stored series, say binance BTC/USDT 1h, or --candles FILE")
-    if file is not None:
-        table = _read_file(file)
-        low, high = start or table.first_opened_at, end
-        if low is not None:
-            last = table.last_opened_at or low
-            table = table.between(low, high or last + timedelta(milliseconds=1))
-        return AskedCandles(table, str(file))
-    assert named is not None
-    if len(named) != 3:
-        raise InvalidInput(
-            f"a series has an exchange, a symbol and a timeframe, say binance BTC/USDT 1h; "
-            f"not '{' '.join(named)}'"
-        )
-    return asyncio.run(_read_store(settings, named_series(*named), start, end))
 
 
 def asked_parameters(given: list[str] | None) -> dict[str, float]:
@@ -176,20 +127,60 @@ def asked_grid(
 
 
 def asked_costs(
-    fee: float | None, slippage: float, venue: str | None, exchange: str | None
+    fee: float | None, slippage: float, venue: str | None, exchanges: Collection[str | None]
 ) -> Costs:
     """The fee that was said, else the venue's taker fee. Raises: InvalidInput."""
-    if fee is not None and venue is not None:
+    return costs_to_try(None if fee is None else [fee], [slippage], venue, exchanges)[0]
+
+
+def costs_to_try(
+    fees: Sequence[float] | None,
+    slippages: Sequence[float] | None,
+    venue: str | None,
+    exchanges: Collection[str | None],
+) -> tuple[Costs, ...]:
+    """Every fee with every slippage; without a fee, the taker fee of the venue.
+
+    Raises: InvalidInput, also where the series' venues take different fees and none is said.
+    """
+    if fees and venue is not None:
         raise InvalidInput("--fee and --venue both say the fee; leave one out")
-    if fee is None and (venue or exchange in VENUE_FEES):
-        of_venue = Costs.of_venue(str(venue or exchange))
-        return Costs.of({"fee": of_venue.fee, "slippage": slippage})
-    return Costs.of({"fee": fee or 0.0, "slippage": slippage})
+    if not fees:
+        venues = {venue} if venue else set(exchanges)
+        taken = {
+            str(one): Costs.of_venue(one).fee if one and (venue or one in VENUE_FEES) else 0.0
+            for one in venues
+        }
+        if len(set(taken.values())) > 1:
+            told = ", ".join(f"{one} {fee:g}" for one, fee in sorted(taken.items()))
+            raise InvalidInput(f"the series' venues take different fees ({told}): say --fee")
+        fees = list(taken.values())[:1]
+    return tuple(
+        Costs.of({"fee": fee, "slippage": slippage})
+        for fee, slippage in product(fees, slippages or [0.0])
+    )
+
+
+def asked_weights(given: list[str] | None, sources: Sequence[str]) -> dict[str, float]:
+    """Read `--weight BTC/USDT=0.6`: a name is part of one series' name, and of no other's.
+
+    Raises: InvalidInput.
+    """
+    found: dict[str, float] = {}
+    for name, text in _named("--weight", given).items():
+        meant = [source for source in sources if name in source]
+        if len(meant) != 1:
+            raise InvalidInput(
+                f"--weight {name} must name one of the series, and is part of "
+                f"{' and '.join(meant) or 'none'}; there are: {', '.join(sources)}"
+            )
+        found[meant[0]] = _number(name, text)
+    return found
 
 
 def asked_request(
     kind: Kind,
-    candles: AskedCandles,
+    asked: Sequence[AskedCandles],
     strategy: str,
     execution: str,
     direction: str,
@@ -201,7 +192,7 @@ def asked_request(
     let_import_from_here(strategy)
     return BacktestRequest(
         kind=kind,
-        source=candles.source,
+        source=", ".join(one.source for one in asked),
         strategy=strategy,
         execution=one_of(Execution, execution, "execution"),
         direction=one_of(Direction, direction, "direction"),
@@ -269,32 +260,3 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(number):
         raise InvalidInput(f"{name} must be a finite number, not '{text}'")
     return number
-
-
-def _read_file(file: Path) -> CandleTable:
-    try:
-        table = pq.read_table(file)
-    except FileNotFoundError as exc:
-        raise InvalidInput(f"can't read candles from {file}: there is no such file") from exc
-    except (OSError, pa.ArrowException) as exc:
-        raise InvalidInput(f"can't read candles from {file}: {exc}") from exc
-    return CandleTable.from_arrow(table)
-
-
-async def _read_store(
-    settings: Settings, series: Series, start: datetime | None, end: datetime | None
-) -> AskedCandles:
-    reading = await read_candles(
-        open_candle_store(settings), series, start or EPOCH, end or open_clock(settings).now()
-    )
-    candles, complete = reading.candles, reading.complete
-    # Those at the end are still being formed, or not all fetched.
-    rows = int(np.max(np.flatnonzero(complete), initial=-1)) + 1
-    candles, complete = CandleTable(candles.arrow.slice(0, rows)), complete[:rows]
-    notes = []
-    if reading.source != series.timeframe:
-        notes.append(f"put together from {reading.source} candles")
-    partial = int((~complete).sum())
-    if partial:
-        notes.append(f"{partial:,} of them from too few of those: not all were fetched")
-    return AskedCandles(candles, str(series), series.exchange, tuple(notes), series)

@@ -8,16 +8,19 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from finsight.commands.backtest_known import ForecastFile, SentimentFile, with_what_was_known
-from finsight.commands.backtest_options import (
-    CandleFile,
-    Parameters,
-    Report,
+from finsight.commands.backtest_candles import (
+    CandleFiles,
     SeriesNamed,
     Since,
-    StrategyNamed,
     Until,
-    asked_candles,
+    asked_series,
+    only_one,
+)
+from finsight.commands.backtest_known import ForecastFile, SentimentFile, with_what_was_known
+from finsight.commands.backtest_options import (
+    Parameters,
+    Report,
+    StrategyNamed,
     asked_parameters,
     let_import_from_here,
 )
@@ -27,7 +30,7 @@ from finsight.commands.operating import AsJson
 from finsight.commands.show import console, print_json
 from finsight.domain.backtest_record import differing_conditions, differing_figures
 from finsight.domain.errors import InvalidInput
-from finsight.domain.known_values import KnownValues, with_known
+from finsight.domain.known_values import FORECAST, SENTIMENT, KnownValues, with_known
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store
 
@@ -45,7 +48,7 @@ def register(backtest: typer.Typer) -> None:
 
 def check(
     series: SeriesNamed = None,
-    candles: CandleFile = None,
+    candles: CandleFiles = None,
     since: Since = None,
     until: Until = None,
     strategy: StrategyNamed = "ma_cross",
@@ -64,8 +67,8 @@ def check(
     from finsight.backtesting.look_ahead import check as look_for_it
 
     settings = Settings.load()
-    asked = asked_candles(settings, series, candles, since, until)
-    asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
+    found = asked_series(settings, series, candles, since, until)
+    asked = only_one(with_what_was_known(settings, found, strategy, sentiment, forecast), "check")
     let_import_from_here(strategy)
     beside = with_known(asked.candles, **asked.known)
     seen = look_for_it(beside, strategy, asked_parameters(param), histories)
@@ -123,7 +126,8 @@ def show(backtest_id: BacktestId, as_json: AsJson = False, report: Report = None
     made_by = record.provenance
     console.print(
         f"\nmade {record.made_at:%Y-%m-%d %H:%M} UTC by engine {made_by.engine_version}, "
-        f"seed {record.request.seed}, candles {made_by.data_fingerprint}",
+        f"seed {record.request.seed}, candles "
+        f"{', '.join(record.fingerprints.values())}",
         markup=False,
         soft_wrap=True,
     )
@@ -161,19 +165,20 @@ def rerun(backtest_id: BacktestId, as_json: AsJson = False) -> None:
 
     Example: finsight backtest rerun bt-1a2b3c4d
     """
-    from finsight.backtesting.requested import KNOWN_TABLE
+    from finsight.backtesting.requested import known_table
 
     settings = Settings.load()
     store = open_backtest_store(settings)
     before = asyncio.run(store.get(backtest_id))
     let_import_from_here(before.request.strategy)
     candles = asyncio.run(store.candles(before.id))
-    beside = [name for name in before.tables if name.startswith(KNOWN_TABLE)]
     known = {
-        name.removeprefix(KNOWN_TABLE): KnownValues.from_arrow(
-            asyncio.run(store.table(before.id, name)), name
-        )
-        for name in beside
+        series: {
+            kind: KnownValues.from_arrow(asyncio.run(store.table(before.id, name)), name)
+            for kind in (SENTIMENT, FORECAST)
+            if (name := known_table(kind, place)) in before.tables
+        }
+        for place, series in enumerate(candles)
     }
     after, tables = carried_out(settings, before.request, candles, known=known)
     differ = differing_figures(before.figures, after.figures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from finsight.commands.backtest_options import AskedCandles
+from finsight.commands.backtest_candles import AskedCandles
 from finsight.commands.backtest_output import print_record, write_out
 from finsight.commands.local_platform import last_line, refuse_unreachable
 from finsight.commands.show import console, errors, print_json
@@ -36,38 +36,42 @@ if TYPE_CHECKING:
 def carry_out_and_keep(
     settings: Settings,
     request: BacktestRequest,
-    asked: AskedCandles,
+    asked: Sequence[AskedCandles],
     as_json: bool,
     out: Path | None,
     report: Path | None,
     means: SweepMeans = WITHOUT_LIMIT,
 ) -> None:
     """Do it, keep it, show it. Raises: InvalidInput, StoreUnavailable."""
-    record, tables = carried_out(settings, request, asked.candles, means, asked.known)
+    candles = {one.source: one.candles for one in asked}
+    known = {one.source: one.known for one in asked}
+    record, tables = carried_out(settings, request, candles, means, known)
     store = open_backtest_store(settings)
-    asyncio.run(store.save(record, tables, asked.candles))
+    asyncio.run(store.save(record, tables, candles))
     record = asyncio.run(store.get(record.id))
     if out is not None:
         write_out(out, record, tables)
     if report is not None:
         from finsight.services.backtest_report import report_page
 
-        report.write_text(report_page(record, tables, asked.candles))
+        report.write_text(report_page(record, tables, candles))
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
     print_record(record, tables)
-    for note in asked.notes:
-        console.print(f"note             {note}", markup=False, soft_wrap=True)
+    for one in asked:
+        whose = f"{one.source}: " if len(asked) > 1 else ""
+        for note in one.notes:
+            console.print(f"note             {whose}{note}", markup=False, soft_wrap=True)
     console.print(f"\nkept: finsight backtest show {record.id}", markup=False)
 
 
 def carried_out(
     settings: Settings,
     request: BacktestRequest,
-    candles: CandleTable,
+    candles: Mapping[str, CandleTable],
     means: SweepMeans = WITHOUT_LIMIT,
-    known: Mapping[str, KnownValues] | None = None,
+    known: Mapping[str, Mapping[str, KnownValues]] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
     """Do what was asked for, with a bar on the way that says how far it is.
 
@@ -93,10 +97,10 @@ def carried_out(
 def told(
     settings: Settings,
     request: BacktestRequest,
-    candles: CandleTable,
+    candles: Mapping[str, CandleTable],
     tell: Callable[[Done], None],
     means: SweepMeans = WITHOUT_LIMIT,
-    known: Mapping[str, KnownValues] | None = None,
+    known: Mapping[str, Mapping[str, KnownValues]] | None = None,
 ) -> tuple[BacktestRecord, dict[str, pa.Table]]:
     """Do what was asked for; `tell` hears how far it is. Raises: InvalidInput."""
     from finsight.backtesting.requested import carry_out
@@ -108,6 +112,7 @@ def told(
         request=request,
         provenance=outcome.provenance,
         figures=outcome.figures,
+        saw=outcome.saw,
     )
     return record, outcome.tables
 

@@ -7,33 +7,43 @@ from typing import Annotated
 
 import typer
 
+from finsight.commands.backtest_candles import (
+    AskedCandles,
+    CandleFiles,
+    SeriesNamed,
+    Since,
+    Until,
+    asked_series,
+    only_one,
+)
 from finsight.commands.backtest_known import ForecastFile, SentimentFile, with_what_was_known
 from finsight.commands.backtest_options import (
-    CandleFile,
     ExecutedAt,
     Fee,
+    Fees,
     Grid,
     Out,
     Parameters,
+    Rebalance,
     Report,
     Sample,
     SamplingHow,
     Seed,
-    SeriesNamed,
     Side,
-    Since,
     Slippage,
+    Slippages,
     StopLoss,
     StrategyNamed,
     TakeProfit,
     TrailingStop,
-    Until,
     Venue,
-    asked_candles,
+    Weights,
     asked_costs,
     asked_grid,
     asked_parameters,
     asked_request,
+    asked_weights,
+    costs_to_try,
 )
 from finsight.commands.backtest_output import check_out
 from finsight.commands.backtest_records import register as register_records
@@ -57,7 +67,7 @@ def register(app: typer.Typer) -> None:
 @backtest.command("run")
 def run(
     series: SeriesNamed = None,
-    candles: CandleFile = None,
+    candles: CandleFiles = None,
     since: Since = None,
     until: Until = None,
     strategy: StrategyNamed = "ma_cross",
@@ -70,6 +80,8 @@ def run(
     stop_loss: StopLoss = None,
     take_profit: TakeProfit = None,
     trailing_stop: TrailingStop = None,
+    weight: Weights = None,
+    rebalance: Rebalance = None,
     sentiment: SentimentFile = None,
     forecast: ForecastFile = None,
     as_json: AsJson = False,
@@ -78,21 +90,33 @@ def run(
 ) -> None:
     """Test one strategy with one set of parameters, beside buying and holding.
 
+    Several series share one cash account, long only: each that is in has its weight of it.
+
     Example: finsight backtest run binance BTC/USDT 1h --param fast=20 --param slow=100
+
+    Example: finsight backtest run binance BTC/USDT 1h binance ETH/USDT 1h --rebalance 24
     """
     _check_files(out, report)
     settings = Settings.load()
-    asked = asked_candles(settings, series, candles, since, until)
+    asked = asked_series(settings, series, candles, since, until)
     asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
+    together = len(asked) > 1
+    stops = _stops(stop_loss, take_profit, trailing_stop)
+    if together:
+        _refuse_on_one_account(direction, stops)
+    elif weight or rebalance is not None:
+        raise InvalidInput("--weight and --rebalance are for several series on one account")
     request = asked_request(
-        "run",
+        "together" if together else "run",
         asked,
         strategy,
         execution,
         direction,
-        asked_costs(fee, slippage, venue, asked.exchange),
-        _stops(stop_loss, take_profit, trailing_stop),
+        asked_costs(fee, slippage, venue, _exchanges(asked)),
+        stops,
         parameters=asked_parameters(param),
+        weights=asked_weights(weight, [one.source for one in asked]),
+        rebalance=rebalance,
     )
     carry_out_and_keep(settings, request, asked, as_json, out, report)
 
@@ -100,7 +124,7 @@ def run(
 @backtest.command("sweep")
 def sweep(
     series: SeriesNamed = None,
-    candles: CandleFile = None,
+    candles: CandleFiles = None,
     since: Since = None,
     until: Until = None,
     strategy: StrategyNamed = "ma_cross",
@@ -109,8 +133,8 @@ def sweep(
     sample: Sample = None,
     sampling: SamplingHow = "random",
     seed: Seed = 0,
-    fee: Fee = None,
-    slippage: Slippage = 0.0,
+    fee: Fees = None,
+    slippage: Slippages = None,
     venue: Venue = None,
     execution: ExecutedAt = "next_open",
     direction: Side = "long",
@@ -141,7 +165,12 @@ def sweep(
 ) -> None:
     """Try every set of a grid; the winner is shown with how much of it is luck.
 
+    Of several series, fees and slippages each is tried with every set, and luck counts all.
+
     Example: finsight backtest sweep binance BTC/USDT 1h --grid fast=5:55 --grid slow=10:200:5
+
+    Example: finsight backtest sweep binance BTC/USDT 1h binance ETH/USDT 4h --fee 0.001
+    --fee 0.002 --grid fast=5:55 --grid slow=10:200:5
     """
     _check_files(out, report)
     if resume and parts is None:
@@ -150,7 +179,8 @@ def sweep(
         raise InvalidInput("--luck-sets must be 2 to 5,000, and --shuffles 0 to 10,000")
     settings = Settings.load()
     values = asked_grid(grid, param, sample)
-    asked = asked_candles(settings, series, candles, since, until)
+    asked = asked_series(settings, series, candles, since, until)
+    costs = costs_to_try(fee, slippage, venue, _exchanges(asked))
     asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     request = asked_request(
         "sweep",
@@ -158,8 +188,9 @@ def sweep(
         strategy,
         execution,
         direction,
-        asked_costs(fee, slippage, venue, asked.exchange),
+        costs[0],
         _stops(stop_loss, take_profit, trailing_stop),
+        costs_tried=costs if len(costs) > 1 else (),
         grid=values,
         sample=sample,
         sampling=one_of(Sampling, sampling, "sampling"),
@@ -177,7 +208,7 @@ def walk_forward(
     train: Annotated[int, typer.Option(help="Candles to choose the parameters on.")],
     test: Annotated[int, typer.Option(help="Candles to judge them on, after those.")],
     series: SeriesNamed = None,
-    candles: CandleFile = None,
+    candles: CandleFiles = None,
     since: Since = None,
     until: Until = None,
     strategy: StrategyNamed = "ma_cross",
@@ -212,7 +243,8 @@ def walk_forward(
     _check_files(out, report)
     settings = Settings.load()
     values = asked_grid(grid, param, sample)
-    asked = asked_candles(settings, series, candles, since, until)
+    asked = asked_series(settings, series, candles, since, until)
+    only_one(asked, "walk-forward")
     asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     request = asked_request(
         "walk-forward",
@@ -220,7 +252,7 @@ def walk_forward(
         strategy,
         execution,
         direction,
-        asked_costs(fee, slippage, venue, asked.exchange),
+        asked_costs(fee, slippage, venue, _exchanges(asked)),
         _stops(stop_loss, take_profit, trailing_stop),
         grid=values,
         sample=sample,
@@ -242,6 +274,17 @@ def _stops(
     stop_loss: float | None, take_profit: float | None, trailing_stop: float | None
 ) -> dict[str, float | None]:
     return {"stop_loss": stop_loss, "take_profit": take_profit, "trailing_stop": trailing_stop}
+
+
+def _refuse_on_one_account(direction: str, stops: dict[str, float | None]) -> None:
+    if direction != "long":
+        raise InvalidInput("several series on one account are long only")
+    if any(value is not None for value in stops.values()):
+        raise InvalidInput("stops are there for one series at a time")
+
+
+def _exchanges(asked: list[AskedCandles]) -> list[str | None]:
+    return [one.exchange for one in asked]
 
 
 def _check_files(out: Path | None, report: Path | None) -> None:

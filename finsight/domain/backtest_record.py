@@ -14,7 +14,7 @@ from finsight.domain.backtest import Provenance
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 from finsight.domain.timeframe import UtcDatetime
 
-Kind = Literal["run", "sweep", "walk-forward"]
+Kind = Literal["run", "sweep", "walk-forward", "together"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ class BacktestRequest(BaseModel):
     """Everything that decides a backtest's figures, but for the candles and the code.
 
     source: where the candles came from, in words. parameters: of a run. grid: of a sweep
-    or a walk-forward, each parameter's values.
+    or a walk-forward, each parameter's values. costs_tried: of a sweep that compares costs;
+    empty where `costs` are all. weights, rebalance: of several symbols together on one
+    account, each symbol's share of it (empty: equal ones) and the candles after which they
+    are brought back to these.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,8 +80,11 @@ class BacktestRequest(BaseModel):
     execution: Execution = Execution.NEXT_OPEN
     direction: Direction = Direction.LONG
     costs: Costs = Costs()
+    costs_tried: tuple[Costs, ...] = ()
     stops: Stops = Stops()
     sizing: Sizing = Sizing()
+    weights: dict[str, float] = {}
+    rebalance: int | None = None
     sample: int | None = None
     sampling: Sampling = Sampling.RANDOM
     seed: int = 0
@@ -102,7 +108,8 @@ class BacktestRecord(BaseModel):
 
     figures: plain JSON; a statistic that is not defined is null. Which names there are
     depends on the kind; all have `statistics`, `buy_and_hold` and `one_candle_late`.
-    tables: the names of the tables kept beside it.
+    tables: the names of the tables kept beside it. saw: the fingerprint of each series'
+    candles, by its name; empty in records of one series made before there could be several.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,6 +120,12 @@ class BacktestRecord(BaseModel):
     provenance: Provenance
     figures: dict[str, Any]
     tables: tuple[str, ...] = ()
+    saw: dict[str, str] = {}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each series' candles, by its name."""
+        return self.saw or {self.request.source: self.provenance.data_fingerprint}
 
 
 def plain(value: Any) -> Any:

@@ -16,9 +16,15 @@ class BacktestStore(Protocol):
     """
 
     async def save(
-        self, record: BacktestRecord, tables: Mapping[str, pa.Table], candles: CandleTable
+        self,
+        record: BacktestRecord,
+        tables: Mapping[str, pa.Table],
+        candles: Mapping[str, CandleTable],
     ) -> None:
-        """Keep a backtest, whole or not at all. Candles that several saw are kept once."""
+        """Keep a backtest, whole or not at all. Candles that several saw are kept once.
+
+        `candles` are those of each series in `record.fingerprints`.
+        """
         ...
 
     async def get(self, backtest_id: str) -> BacktestRecord:
@@ -29,8 +35,8 @@ class BacktestStore(Protocol):
         """Return one of its tables, to the bit as it was saved."""
         ...
 
-    async def candles(self, backtest_id: str) -> CandleTable:
-        """Return the candles it saw."""
+    async def candles(self, backtest_id: str) -> dict[str, CandleTable]:
+        """Return the candles it saw, by the name of their series."""
         ...
 
     async def recent(self, limit: int, offset: int = 0) -> list[BacktestRecord]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from finsight.domain.candle_table import CandleTable
+from finsight.domain.timeframe import to_ms
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 260, 60
 _MOST_POINTS = 1_500
@@ -74,7 +77,9 @@ def price_with_trades(candles: CandleTable, trades: pa.Table) -> str:
     marks = []
     for trade in trades.slice(max(0, trades.num_rows - _MOST_TRADES)).to_pylist():
         colour = "#0a7d33" if trade["side"] > 0 else "#b00020"
-        for bar, full in ((trade["entry_bar"], True), (trade["exit_bar"], False)):
+        for moment, full in ((trade["entry_at"], True), (trade["exit_at"], False)):
+            # A symbol may lack the last candle of an account's: its last close counts there.
+            bar = min(int(np.searchsorted(candles.ts_ms, to_ms(moment))), len(close) - 1)
             x = _MARGIN + (_WIDTH - _MARGIN) * bar / max(1, len(close) - 1)
             y = _HEIGHT * (1 - (close[bar] - low) / span)
             filled = colour if full else "white"
@@ -88,12 +93,17 @@ def price_with_trades(candles: CandleTable, trades: pa.Table) -> str:
     return picture + told + (note if left_out > 0 else "")
 
 
-def parameter_map(sets: pa.Table, winner: Mapping[str, float]) -> str:
+def parameter_map(sets: pa.Table, winner: Mapping[str, Any]) -> str:
     """Sharpe ratios over the two parameters that vary most, the winner framed.
 
-    Of further parameters, the sets that have the winner's values are shown. Many values of
-    one parameter share a cell, which then shows their mean. Empty where fewer than two vary.
+    Of further parameters, and of series, the sets that have the winner's are shown. Many
+    values of one parameter share a cell, which then shows their mean. Empty where fewer than
+    two vary.
     """
+    named = [name for name, value in winner.items() if isinstance(value, str)]
+    for name in named:
+        sets = sets.filter(pc.equal(sets.column(name), winner[name]))
+    winner = {name: value for name, value in winner.items() if name not in named}
     columns = {name: sets.column(name).to_numpy() for name in winner}
     steps = {name: np.unique(column) for name, column in columns.items()}
     varied = sorted((n for n in winner if len(steps[n]) > 1), key=lambda n: -len(steps[n]))

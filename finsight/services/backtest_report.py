@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from finsight.domain.backtest_record import BacktestRecord
 from finsight.domain.candle_table import CandleTable
@@ -24,11 +25,11 @@ text { font-size: 12px; fill: #666 } h2 { margin-top: 1.6em }
 
 
 def report_page(
-    record: BacktestRecord, tables: Mapping[str, pa.Table], candles: CandleTable
+    record: BacktestRecord, tables: Mapping[str, pa.Table], candles: Mapping[str, CandleTable]
 ) -> str:
     """Return the page: doubts first, then equity against holding, drawdown, months, figures.
 
-    `tables` are those kept with the record, `candles` those that it saw.
+    `tables` are those kept with the record, `candles` those that it saw, by their series.
     """
     made = "".join(f"<p>{escape(line)}</p>" for line in what_made_it(record))
     warned = "".join(f"<p>{escape(line)}</p>" for line in doubts(record))
@@ -37,10 +38,17 @@ def report_page(
         f'<div class="doubts">{warned}</div>',
     ]
     if "equity" in tables:
-        parts += _pictures(tables["equity"], candles)
-        ts, trades = tables["equity"].column("ts").cast(pa.int64()).to_numpy(), tables["trades"]
-        seen = candles.between(from_ms(int(ts[0])), from_ms(int(ts[-1]) + 1))
-        parts.append(f"<h2>Trades on the price</h2>{price_with_trades(seen, trades)}")
+        equity = tables["equity"]
+        # Of several series, those of one account, or the one that the winner was found on.
+        series = record.figures.get("series")
+        shown = {series: candles[series]} if series else candles
+        parts += _pictures(equity, _held(equity, next(iter(shown.values()))))
+        ts = equity.column("ts").cast(pa.int64()).to_numpy()
+        for name, table in shown.items():
+            seen = table.between(from_ms(int(ts[0])), from_ms(int(ts[-1]) + 1))
+            own = _trades_of(tables["trades"], name)
+            of = f" of {escape(name)}" if len(shown) > 1 else ""
+            parts.append(f"<h2>Trades on the price{of}</h2>{price_with_trades(seen, own)}")
     if "sets" in tables:
         picture = parameter_map(tables["sets"], record.figures["parameters"] or {})
         if picture:
@@ -50,7 +58,7 @@ def report_page(
     parts.append(
         f"<p>{escape(record.id)}, made {record.made_at:%Y-%m-%d %H:%M} UTC by engine "
         f"{made_by.engine_version}, seed {record.request.seed}, candles "
-        f"{made_by.data_fingerprint}</p>"
+        f"{', '.join(record.fingerprints.values())}</p>"
     )
     title = escape(f"{record.request.strategy} on {record.request.source}")
     return (
@@ -59,11 +67,25 @@ def report_page(
     )
 
 
-def _pictures(equity: pa.Table, candles: CandleTable) -> list[str]:
+def _held(equity: pa.Table, candles: CandleTable) -> np.ndarray:
+    """What holding became of 1: several symbols' account says so itself."""
+    if "held" in equity.column_names:
+        worth: np.ndarray = equity.column("held").to_numpy()
+        return np.asarray(worth / worth[0])
+    at = np.searchsorted(candles.ts_ms, equity.column("ts").cast(pa.int64()).to_numpy())
+    close = candles.column("close")[at]
+    return np.asarray(close / close[0])
+
+
+def _trades_of(trades: pa.Table, symbol: str) -> pa.Table:
+    if "symbol" not in trades.column_names:
+        return trades
+    return trades.filter(pc.equal(trades.column("symbol"), symbol))
+
+
+def _pictures(equity: pa.Table, held: np.ndarray) -> list[str]:
     ts = equity.column("ts").cast(pa.int64()).to_numpy()
     value = equity.column("equity").to_numpy()
-    at = np.searchsorted(candles.ts_ms, ts)
-    held = candles.column("close")[at] / candles.column("close")[at[0]]
     times = ts.astype("datetime64[ms]")
     return [
         "<h2>Equity against buy and hold</h2>"

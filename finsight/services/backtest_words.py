@@ -27,6 +27,8 @@ def title_of(record: BacktestRecord) -> str:
         return f"best of {record.figures['sets']:,} sets of {record.request.strategy}: {what}"
     if record.request.kind == "walk-forward":
         return f"{what}, out of sample: parameters chosen on the past alone"
+    if record.request.kind == "together":
+        return f"{what}, {len(record.fingerprints)} series on one account"
     return what
 
 
@@ -77,12 +79,31 @@ def what_made_it(record: BacktestRecord) -> list[str]:
     )
     first, last = from_ms(made_by.first_opened_ms), from_ms(made_by.last_opened_ms)
     executed = "next candle's open" if request.execution == "next_open" else "signal's own close"
-    return [
-        f"{request.source}, {made_by.candles:,} candles, {first:%Y-%m-%d %H:%M} to "
+    # Of many series a sweep shows its winner on the one that it was found on.
+    on, costs = record.figures.get("series"), made_by.costs
+    lines = [
+        f"{on or request.source}, {made_by.candles:,} candles, {first:%Y-%m-%d %H:%M} to "
         f"{last:%Y-%m-%d %H:%M} UTC",
-        f"{request.direction}, orders at the {executed}, fee {request.costs.fee:.3%}, slippage "
-        f"{request.costs.slippage:.3%}" + (f", {stops}" if stops else ""),
+        f"{request.direction}, orders at the {executed}, fee {costs.fee:.3%}, slippage "
+        f"{costs.slippage:.3%}" + (f", {stops}" if stops else ""),
     ]
+    if on:
+        tried = len(request.costs_tried) or 1
+        lines.append(f"searched: {request.source}; {tried} different costs")
+    if request.kind == "together":
+        lines.append(_shares(record))
+    return lines
+
+
+def _shares(record: BacktestRecord) -> str:
+    request = record.request
+    said = ", ".join(f"{name} {share:.0%}" for name, share in request.weights.items())
+    again = (
+        f"brought back to them every {request.rebalance:,} candles"
+        if request.rebalance
+        else "never brought back to them"
+    )
+    return f"weights: {said or 'equal'}, {again}"
 
 
 def _luck_lines(luck: Mapping[str, Any] | None) -> list[str]:
@@ -110,15 +131,20 @@ def _luck_lines(luck: Mapping[str, Any] | None) -> list[str]:
     ]  # fmt: skip
 
 
-def told_parameters(values: Mapping[str, float] | None) -> str:
+def told_parameters(values: Mapping[str, Any] | None) -> str:
     """As `fast=10, slow=50`."""
-    return ", ".join(f"{name}={value:g}" for name, value in (values or {}).items())
+    return ", ".join(
+        f"{name}={value if isinstance(value, str) else f'{value:g}'}"
+        for name, value in (values or {}).items()
+    )
 
 
 def told(name: str, value: Any) -> str:
     """One figure as a person reads it; one that is not defined is a dash."""
     if value is None or value != value:
         return "–"
+    if isinstance(value, str):
+        return value
     if name in _SHARES:
         return f"{value:.2%}"
     if hasattr(value, "strftime"):

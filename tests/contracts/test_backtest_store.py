@@ -28,16 +28,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BacktestStore:
 
 def a_backtest(
     name: str, hours: int = 0, candles: CandleTable = CANDLES
-) -> tuple[BacktestRecord, dict[str, pa.Table], CandleTable]:
-    found = carry_out(REQUEST, candles)
+) -> tuple[BacktestRecord, dict[str, pa.Table], dict[str, CandleTable]]:
+    seen = {"a test": candles}
+    found = carry_out(REQUEST, seen)
     record = BacktestRecord(
         id=name,
         made_at=NOON + timedelta(hours=hours),
         request=REQUEST,
         provenance=found.provenance,
         figures=found.figures,
+        saw=found.saw,
     )
-    return record, found.tables, candles
+    return record, found.tables, seen
 
 
 async def test_gives_back_the_record_its_tables_and_the_candles(store: BacktestStore) -> None:
@@ -48,7 +50,7 @@ async def test_gives_back_the_record_its_tables_and_the_candles(store: BacktestS
     assert found.model_copy(update={"tables": ()}) == record
     assert differing_figures(record.figures, found.figures) == []
     assert (await store.table("bt-1", "equity")).equals(tables["equity"])
-    assert await store.candles("bt-1") == CANDLES
+    assert await store.candles("bt-1") == {"a test": CANDLES}
 
 
 async def test_figures_and_undefined_values_keep_every_bit(store: BacktestStore) -> None:
@@ -77,13 +79,41 @@ async def test_a_deleted_one_is_gone_and_the_others_keep_their_candles(
     await store.delete("bt-1")
     with pytest.raises(NotFound):
         await store.get("bt-1")
-    assert await store.candles("bt-2") == CANDLES
+    assert await store.candles("bt-2") == {"a test": CANDLES}
     await store.delete("bt-2")
     assert await store.recent(10) == []
     with pytest.raises(NotFound):
         await store.delete("bt-2")
     await store.save(*a_backtest("bt-1"))
-    assert await store.candles("bt-1") == CANDLES
+    assert await store.candles("bt-1") == {"a test": CANDLES}
+
+
+async def test_one_that_saw_several_series_keeps_each_once(store: BacktestStore) -> None:
+    shorter = CANDLES.between(NOON, NOON + 4 * HOUR)
+    both = {"one": CANDLES, "other": shorter}
+    request = BacktestRequest(kind="together", source="one, other", strategy="buy_and_hold")
+    found = carry_out(request, both)
+    record = BacktestRecord(
+        id="bt-both",
+        made_at=NOON,
+        request=request,
+        provenance=found.provenance,
+        figures=found.figures,
+        saw=found.saw,
+    )
+    await store.save(record, found.tables, both)
+    await store.save(*a_backtest("bt-1"))
+    assert list((await store.candles("bt-both")).items()) == list(both.items())
+    await store.delete("bt-both")
+    assert await store.candles("bt-1") == {"a test": CANDLES}
+
+
+async def test_a_record_from_before_there_could_be_several_finds_its_candles(
+    store: BacktestStore,
+) -> None:
+    record, tables, candles = a_backtest("bt-1")
+    await store.save(record.model_copy(update={"saw": {}}), tables, candles)
+    assert await store.candles("bt-1") == {"a test": CANDLES}
 
 
 async def test_each_backtest_has_the_candles_it_saw(store: BacktestStore) -> None:
@@ -91,8 +121,8 @@ async def test_each_backtest_has_the_candles_it_saw(store: BacktestStore) -> Non
     await store.save(*a_backtest("bt-1"))
     await store.save(*a_backtest("bt-2", candles=shorter))
     await store.save(*a_backtest("bt-3"))
-    assert await store.candles("bt-2") == shorter
-    assert await store.candles("bt-3") == CANDLES
+    assert await store.candles("bt-2") == {"a test": shorter}
+    assert await store.candles("bt-3") == {"a test": CANDLES}
 
 
 async def test_an_unknown_backtest_is_not_found_and_the_nearest_is_named(

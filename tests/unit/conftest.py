@@ -1,16 +1,20 @@
-"""What the unit tests share: MLflow's database, made once, for it takes MLflow seconds."""
+"""What the unit tests share: MLflow's database and a trained model, made once, and a command."""
 
 import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from finsight.adapters.models.mlflow_connection import MlflowConnection
+from finsight.commands.application import app
+from finsight.domain.errors import FinSightError
 from finsight.domain.forecaster_recipe import ForecasterRecipe
 from finsight.domain.timeframe import Timeframe
 from finsight.settings import Settings
 from finsight.wiring import fit_forecaster
 from tests.builders import BTC_HOURLY, a_tide
+from tests.unit.backtest_printing import Backtest
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,19 @@ def tidal_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save(folder)
     (folder.parent / "trained_until").write_text(model.trained_until.isoformat())
     return folder
+
+
+@pytest.fixture
+def backtest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backtest:
+    """Run `finsight backtest …` with a data folder of the test's own; return what it printed."""
+    monkeypatch.setenv("FINSIGHT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run_command(*arguments: str, code: int = 0) -> str:
+        outcome = CliRunner().invoke(app, ["backtest", *arguments])
+        if isinstance(outcome.exception, FinSightError):
+            raise outcome.exception
+        assert outcome.exit_code == code, (outcome.output, outcome.exception)
+        return outcome.stdout
+
+    return run_command

@@ -6,17 +6,14 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from finsight.backtesting import run as run_backtest
-from finsight.commands.application import app
 from finsight.domain.backtest import metadata_of
 from finsight.domain.candle import Series
 from finsight.domain.candle_table import CandleTable
@@ -26,6 +23,7 @@ from finsight.domain.timeframe import Timeframe
 from finsight.recordings.server import RECORDINGS
 from finsight.settings import Settings
 from finsight.wiring import open_candle_store
+from tests.unit.backtest_printing import Backtest, first_id
 
 BITCOIN = RECORDINGS / "candles/binance/BTC-USDT/1h.parquet"
 GAPPED = RECORDINGS / "candles/coinbase/BTC-USD/1h.parquet"
@@ -45,35 +43,12 @@ def every(candles, days):
     at = np.arange(len(candles.close)) // hours
     return at % 2 == 0, at % 2 == 1
 """
-Backtest = Callable[..., str]
-
-
-@pytest.fixture
-def backtest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backtest:
-    """Run `finsight backtest …` with a data folder of the test's own; return what it printed."""
-    monkeypatch.setenv("FINSIGHT_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run_command(*arguments: str, code: int = 0) -> str:
-        outcome = CliRunner().invoke(app, ["backtest", *arguments])
-        if isinstance(outcome.exception, FinSightError):
-            raise outcome.exception
-        assert outcome.exit_code == code, (outcome.output, outcome.exception)
-        return outcome.stdout
-
-    return run_command
 
 
 @pytest.fixture
 def file() -> tuple[str, ...]:
     """Real candles, a few hundred of them."""
     return ("--candles", str(BITCOIN), "--until", "2025-09-20")
-
-
-def first_id(printed: str) -> str:
-    found = re.search(r"finsight backtest show (bt-[0-9a-f]{8})", printed)
-    assert found, printed
-    return found.group(1)
 
 
 def test_a_run_gives_the_engines_own_figures(backtest: Backtest, file: tuple[str, ...]) -> None:

@@ -41,7 +41,10 @@ class ParquetBacktestStore:
         self._folder = folder
 
     async def save(
-        self, record: BacktestRecord, tables: Mapping[str, pa.Table], candles: CandleTable
+        self,
+        record: BacktestRecord,
+        tables: Mapping[str, pa.Table],
+        candles: Mapping[str, CandleTable],
     ) -> None:
         await asyncio.to_thread(self._save, record, tables, candles)
 
@@ -55,9 +58,14 @@ class ParquetBacktestStore:
             raise NotFound(f"the backtest {record.id} has no table '{name}'; kept are: {kept}")
         return await asyncio.to_thread(self._read, self._folder / record.id / f"{name}.parquet")
 
-    async def candles(self, backtest_id: str) -> CandleTable:
+    async def candles(self, backtest_id: str) -> dict[str, CandleTable]:
         record = await self.get(backtest_id)
-        return CandleTable.from_arrow(await asyncio.to_thread(self._read, self._candles_of(record)))
+        return {
+            series: CandleTable.from_arrow(
+                await asyncio.to_thread(self._read, self._candles(fingerprint))
+            )
+            for series, fingerprint in record.fingerprints.items()
+        }
 
     async def recent(self, limit: int, offset: int = 0) -> list[BacktestRecord]:
         return await asyncio.to_thread(self._recent, limit, offset)
@@ -66,15 +74,19 @@ class ParquetBacktestStore:
         await asyncio.to_thread(self._delete, backtest_id)
 
     def _save(
-        self, record: BacktestRecord, tables: Mapping[str, pa.Table], candles: CandleTable
+        self,
+        record: BacktestRecord,
+        tables: Mapping[str, pa.Table],
+        candles: Mapping[str, CandleTable],
     ) -> None:
         kept = record.model_copy(update={"tables": tuple(tables)})
         row = (record.id, to_ms(record.made_at), kept.model_dump_json())
         with self._opened() as db:
             for name, table in tables.items():
                 _write(table, self._folder / record.id / f"{name}.parquet")
-            if not self._candles_of(record).exists():
-                _write(candles.arrow, self._candles_of(record))
+            for series, fingerprint in record.fingerprints.items():
+                if not self._candles(fingerprint).exists():
+                    _write(candles[series].arrow, self._candles(fingerprint))
             db.execute("INSERT OR REPLACE INTO backtests VALUES (?, ?, ?)", row)
 
     def _get(self, backtest_id: str) -> BacktestRecord:
@@ -88,7 +100,7 @@ class ParquetBacktestStore:
             near = get_close_matches(backtest_id, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise NotFound(f"there is no backtest '{backtest_id}'{meant}")
-        return BacktestRecord.model_validate_json(row[0])
+        return _parsed(row[0])
 
     def _delete(self, backtest_id: str) -> None:
         record = self._get(backtest_id)
@@ -97,21 +109,22 @@ class ParquetBacktestStore:
             db.execute("DELETE FROM backtests WHERE id = ?", (record.id,))
             documents = [row[0] for row in db.execute("SELECT document FROM backtests")]
             others = {
-                BacktestRecord.model_validate_json(document).provenance.data_fingerprint
+                fingerprint
                 for document in documents
+                for fingerprint in _parsed(document).fingerprints.values()
             }
         shutil.rmtree(self._folder / record.id, ignore_errors=True)
-        if record.provenance.data_fingerprint not in others:
-            self._candles_of(record).unlink(missing_ok=True)
+        for fingerprint in set(record.fingerprints.values()) - others:
+            self._candles(fingerprint).unlink(missing_ok=True)
 
     def _recent(self, limit: int, offset: int) -> list[BacktestRecord]:
         with self._opened() as db:
             sql = "SELECT document FROM backtests ORDER BY made_ms DESC, id LIMIT ? OFFSET ?"
             rows = db.execute(sql, (limit, offset)).fetchall()
-        return [BacktestRecord.model_validate_json(row[0]) for row in rows]
+        return [_parsed(row[0]) for row in rows]
 
-    def _candles_of(self, record: BacktestRecord) -> Path:
-        return self._folder / "candles" / f"{record.provenance.data_fingerprint}.parquet"
+    def _candles(self, fingerprint: str) -> Path:
+        return self._folder / "candles" / f"{fingerprint}.parquet"
 
     def _read(self, path: Path) -> pa.Table:
         try:
@@ -132,6 +145,10 @@ class ParquetBacktestStore:
                 db.close()
         except (sqlite3.Error, OSError, pa.ArrowException) as exc:
             raise StoreUnavailable(f"the backtests in {self._folder} can't be used: {exc}") from exc
+
+
+def _parsed(document: str) -> BacktestRecord:
+    return BacktestRecord.model_validate_json(document)
 
 
 def _write(table: pa.Table, path: Path) -> None:

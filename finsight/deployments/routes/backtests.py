@@ -155,7 +155,7 @@ async def one_backtest(ports: Ports, backtest_id: BacktestId) -> BacktestRecord:
 async def backtest_table(
     ports: Ports,
     backtest_id: BacktestId,
-    name: Annotated[str, Path(pattern=r"^[a-z_]{1,40}$", examples=["sets", "trades"])],
+    name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,40}$", examples=["sets", "trades"])],
     sort: Annotated[str | None, Query(max_length=60, examples=["sharpe"])] = None,
     order: Annotated[Literal["ascending", "descending"], Query()] = "descending",
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,

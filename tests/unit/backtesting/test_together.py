@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from finsight.backtesting import run, run_together
-from finsight.backtesting.together import _targets
+from finsight.backtesting.one_clock import target_weights
 from finsight.domain.candle_table import CandleTable
 from finsight.domain.errors import InvalidInput
 from tests.builders import NOON, a_walk
@@ -42,7 +42,7 @@ def theirs(candles, parameters, rebalance, weights=None):
     }
     return vbt.Portfolio.from_orders(
         frames["close"],
-        size=_targets(times, places, events, shares, rebalance),
+        size=target_weights(times, places, events, shares, rebalance),
         size_type="targetpercent",
         price=frames["open"],
         fees=COSTS["fee"],
