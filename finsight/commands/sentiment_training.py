@@ -48,6 +48,9 @@ def sentiment(
     keep_last: Annotated[
         bool, typer.Option("--keep-last", help="Keep the last epoch, not the best one.")
     ] = False,
+    leave_figures: Annotated[
+        bool, typer.Option("--leave-figures", help="Don't mark which of two figures is higher.")
+    ] = False,
     batch: Annotated[int, typer.Option(help=RECIPE_HELP["batch"])] = _RECIPE.batch,
     accumulate: Annotated[int, typer.Option(help=RECIPE_HELP["accumulate"])] = _RECIPE.accumulate,
     learning_rate: Annotated[

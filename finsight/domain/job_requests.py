@@ -69,6 +69,9 @@ class TrainSentiment(Request):
     soup: int | None = Field(default=None, ge=1, le=20)
     teachers: int | None = Field(default=None, ge=2, le=20)
     keep_last: bool = False
+    leave_figures: bool = Field(
+        default=False, description="don't mark which of two figures that a text compares is higher"
+    )
     workers: int = Field(default=1, ge=1, le=256)
     threads: int | None = Field(default=None, ge=1, le=256)
     seed: int | None = Field(default=None, ge=0, lt=2**31)

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from finsight.domain.compared_figures import with_comparisons
+
 WEB_ADDRESS = re.compile(r"(?:https?://|www\.)\S+")
 _SENTENCE_END = frozenset(".!?;")
 
 
-def readable(text: str) -> str:
+def readable(text: str, compare_figures: bool = False) -> str:
     """Return `text` without web addresses and with single spaces.
 
     An address says nothing good or bad and costs a model dozens of tokens. A text
-    that is nothing but addresses is returned as it is.
+    that is nothing but addresses is returned as it is. With `compare_figures`, for models
+    that were trained so, figures are marked as `with_comparisons` does.
     """
-    without = " ".join(WEB_ADDRESS.sub(" ", text).split())
-    return without or " ".join(text.split())
+    without = " ".join(WEB_ADDRESS.sub(" ", text).split()) or " ".join(text.split())
+    return with_comparisons(without) if compare_figures else without
 
 
 def windows(tokens: Sequence[str], longest: int) -> list[slice]:

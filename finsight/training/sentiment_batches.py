@@ -54,10 +54,14 @@ def soft_labels(texts: Sequence[LabelledText]) -> np.ndarray:
 
 
 def tokenised_dataset(
-    texts: Sequence[str], base: str, longest: int, targets: np.ndarray | None = None
+    texts: Sequence[str],
+    base: str,
+    longest: int,
+    targets: np.ndarray | None = None,
+    compare_figures: bool = False,
 ) -> Any:
     """A Ray dataset of token ids, and of targets where they are given."""
-    columns: dict[str, Any] = {"text": [readable(text) for text in texts]}
+    columns: dict[str, Any] = {"text": [readable(text, compare_figures) for text in texts]}
     if targets is not None:
         columns["target"] = targets.astype(np.float64).tolist()
 

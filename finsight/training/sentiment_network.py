@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as vendor_logging
 
+from finsight.domain.compared_figures import COMPARES_FIGURES
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.labelled_texts import CLASSES
 
@@ -156,9 +157,15 @@ def put_weights(network: nn.Module, learnt: dict[str, torch.Tensor]) -> None:
 
 
 def save_classifier(
-    folder: Path, base: str, lora_rank: int | None, learnt: dict[str, torch.Tensor]
+    folder: Path,
+    base: str,
+    lora_rank: int | None,
+    learnt: dict[str, torch.Tensor],
+    compares_figures: bool = False,
 ) -> None:
     """Write a folder that transformers and our serving open: adapters merged into the weights.
+
+    `compares_figures`: it learnt from texts whose figures are compared, and reads others so.
 
     Adapters are kept beside it, in `ADAPTERS_FOLDER`, as peft saves them.
     """
@@ -167,6 +174,7 @@ def save_classifier(
     if lora_rank is not None:
         network.save_pretrained(folder / ADAPTERS_FOLDER)
         network = network.merge_and_unload()
+    setattr(network.config, COMPARES_FIGURES, compares_figures)
     with _quietly():
         network.save_pretrained(folder)
     open_tokenizer(base).save_pretrained(folder)

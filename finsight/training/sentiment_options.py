@@ -35,6 +35,7 @@ def options() -> argparse.ArgumentParser:
     add("--rank", type=int, default=LORA_RANK, help="of the adapters")
     add("--learning-rate", type=float, help="unset: by what is learnt")
     add("--keep-last", action="store_true", help="keep the last epoch, not the best one")
+    add("--leave-figures", action="store_true", help="don't mark which of two figures is higher")
     add("--workers", type=int, default=1, help="Ray workers that share the texts")
     add("--champion", action="store_true", help="let it serve at once")
     add("--data-dir", type=Path, help="where the platform keeps its data")
@@ -54,6 +55,7 @@ def recipe_of(given: argparse.Namespace) -> SentimentRecipe:
         lora_rank=given.rank if given.lora else None,
         learning_rate=usual_rate if given.learning_rate is None else given.learning_rate,
         keep_last=given.keep_last,
+        compare_figures=not given.leave_figures,
         **numbers,
     )
 

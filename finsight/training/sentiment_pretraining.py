@@ -51,7 +51,11 @@ def pretrain(
         settings,
         pretrain_worker,
         {"recipe": recipe},
-        lambda: {"train": tokenised_dataset(texts, recipe.base, _LONGEST)},
+        lambda: {
+            "train": tokenised_dataset(
+                texts, recipe.base, _LONGEST, compare_figures=recipe.compare_figures
+            )
+        },
         workers,
     )
     save_encoder(folder, recipe.base, finished.weights)

@@ -28,6 +28,7 @@ class SentimentRecipe:
         teachers: models trained each without another part of the training texts, whose
             answers on it become its soft labels; 0, or at least 2.
         teacher_share: what the teachers' answer counts against the label, in [0, 1].
+        compare_figures: mark which of two figures is the higher one, in training and serving.
         pretraining_epochs, pretraining_learning_rate: for texts without labels.
     """
 
@@ -51,6 +52,7 @@ class SentimentRecipe:
     soup: int = 1
     teachers: int = 0
     teacher_share: float = 0.5
+    compare_figures: bool = True
     pretraining_epochs: int = 1
     pretraining_learning_rate: float = 3e-4
 

@@ -125,7 +125,8 @@ class _Run:
                 )
             )
         rank = None if recipe.lora_rank is None else recipe.lora_rank * members
-        save_classifier(folder, recipe.base, rank, souped([one.weights for one in trained]))
+        whole = souped([one.weights for one in trained])
+        save_classifier(folder, recipe.base, rank, whole, recipe.compare_figures)
         return trained[0].figures
 
     def taught(self, train: Sequence[LabelledText], recipe: SentimentRecipe) -> np.ndarray:
@@ -142,7 +143,13 @@ class _Run:
 
 
 def _dataset(texts: Sequence[LabelledText], recipe: SentimentRecipe, targets: np.ndarray) -> object:
-    return tokenised_dataset([text.text for text in texts], recipe.base, recipe.max_tokens, targets)
+    return tokenised_dataset(
+        [text.text for text in texts],
+        recipe.base,
+        recipe.max_tokens,
+        targets,
+        recipe.compare_figures,
+    )
 
 
 def _save_splits(folder: Path, splits: Splits) -> None:

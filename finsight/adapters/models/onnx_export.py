@@ -132,7 +132,8 @@ def export_into(folder: Path) -> bool:
         return False
     config = read_classifier_config(folder)
     graphs = folder / GRAPHS_FOLDER
-    exported(files, TextParts.open(folder, config.window, config.padding), graphs)
+    parts = TextParts.open(folder, config.window, config.padding, config.compares_figures)
+    exported(files, parts, graphs)
     (graphs / _LOCK).unlink(missing_ok=True)
     return True
 

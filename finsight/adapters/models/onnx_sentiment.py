@@ -70,7 +70,7 @@ class OnnxSentimentModel(PartsModel):
     ) -> OnnxSentimentModel:
         """Open the compact model. Raises: ModelUnavailable."""
         compact = read_compact_model()
-        parts = TextParts.open(compact.encoder, WINDOW)
+        parts = TextParts.open(compact.encoder, WINDOW, compare_figures=compact.compares_figures)
         return cls(
             exported(compact_files(compact), parts, cache_folder, precision),
             parts,
@@ -101,7 +101,7 @@ class OnnxSentimentModel(PartsModel):
         if files is None:
             return None
         config = read_classifier_config(folder)
-        parts = TextParts.open(folder, config.window, config.padding)
+        parts = TextParts.open(folder, config.window, config.padding, config.compares_figures)
         return cls(
             exported(files, parts, cache_folder, precision, folder / GRAPHS_FOLDER),
             parts,

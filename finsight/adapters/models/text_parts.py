@@ -39,7 +39,14 @@ class TextParts:
     that is first measured and then scored is tokenised once.
     """
 
-    def __init__(self, tokenizer: Tokenizer, window: int, padding: int = 0) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        window: int,
+        padding: int = 0,
+        compare_figures: bool = False,
+    ) -> None:
+        """`compare_figures`: whether the model was trained on texts with figures compared."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -49,14 +56,17 @@ class TextParts:
         self._before, self._after = empty.ids[:half], empty.ids[half:]
         self._padding = padding
         self._room = window - len(empty.ids)
+        self._compare_figures = compare_figures
         self._remembered: dict[str, list[list[int]]] = {}
 
     @classmethod
-    def open(cls, folder: Path, window: int, padding: int = 0) -> TextParts:
+    def open(
+        cls, folder: Path, window: int, padding: int = 0, compare_figures: bool = False
+    ) -> TextParts:
         """Raises: ModelUnavailable (no tokenizer in `folder` that can be read)."""
         path = folder / "tokenizer.json"
         if path.is_file():
-            return cls(Tokenizer.from_file(str(path)), window, padding)
+            return cls(Tokenizer.from_file(str(path)), window, padding, compare_figures)
         from transformers import AutoTokenizer
 
         try:
@@ -67,7 +77,7 @@ class TextParts:
             ) from exc
         if not converted.is_fast:
             raise ModelUnavailable(f"{folder} has only a slow tokenizer; add its tokenizer.json")
-        return cls(converted.backend_tokenizer, window, padding)
+        return cls(converted.backend_tokenizer, window, padding, compare_figures)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text costs, special ones of every part included."""
@@ -129,7 +139,7 @@ class TextParts:
 
     def _split(self, texts: Sequence[str]) -> list[list[list[int]]]:
         encodings = self._tokenizer.encode_batch(
-            [readable(text) for text in texts], add_special_tokens=False
+            [readable(text, self._compare_figures) for text in texts], add_special_tokens=False
         )
         split = []
         for encoding in encodings:

@@ -71,7 +71,7 @@ class TorchSentimentModel(PartsModel):
             answer: torch.Tensor = model(input_ids=input_ids, attention_mask=mask).logits
             return answer
 
-        parts = TextParts.open(folder, config.window, config.padding)
+        parts = TextParts.open(folder, config.window, config.padding, config.compares_figures)
         return cls(
             logits,
             parts,
@@ -89,7 +89,7 @@ class TorchSentimentModel(PartsModel):
         place = _prepare(device, threads)
         return cls(
             _CompactNetwork(compact, place),
-            TextParts.open(compact.encoder, WINDOW),
+            TextParts.open(compact.encoder, WINDOW, compare_figures=compact.compares_figures),
             place,
             columns=compact.columns,
             name=NAME,
