@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from finsight.backtesting.candle_arrays import CandleArrays
-from finsight.backtesting.engine import Engine
+from finsight.backtesting.candle_arrays import CandleArrays, head
+from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
+from finsight.backtesting.side_by_side import side_by_side
 from finsight.backtesting.single import rules_from
-from finsight.backtesting.user_strategy import opened
+from finsight.backtesting.user_strategy import opened, resolve
 from finsight.domain.errors import InvalidInput
 
 MOST_SETS = 5_000
@@ -107,7 +108,8 @@ def permutation_test(
 
     Each shuffle permutes the candles' shapes (their prices over the close before), keeping
     their distribution and the end-to-end return, and searches the whole grid again, so that
-    the search's own luck is in it. Source: Masters 2018, "Permutation and Randomization
+    the search's own luck is in it. Where this process is connected to Ray, the shuffles are
+    its tasks. Source: Masters 2018, "Permutation and Randomization
     Tests for Trading System Development". Raises: InvalidInput, as `sweep`.
     """
     if shuffles < 1:
@@ -115,14 +117,30 @@ def permutation_test(
     arrays, chosen = opened(candles, strategy)
     sets = parameter_sets(chosen, grid, sample, seed)
     how = rules_from(rules)
-    rng = np.random.default_rng(seed)
     real = _best_sharpe(Engine(arrays, chosen, how), sets, threads)
-    found = tuple(
-        _best_sharpe(Engine(shuffled(arrays, rng), chosen, how), sets, threads)
-        for _ in range(shuffles)
-    )
-    as_good = sum(best >= real for best in found)
-    return Permutation((1 + as_good) / (1 + shuffles), real, found)
+    work = _Work(arrays, strategy, how, sets, seed)
+    found = dict(side_by_side(_best_of_shuffled, work, range(shuffles), threads))
+    bests = tuple(found[number] for number in range(shuffles))
+    as_good = sum(best >= real for best in bests)
+    return Permutation((1 + as_good) / (1 + shuffles), real, bests)
+
+
+class _Work(NamedTuple):
+    """What every shuffled history is searched with."""
+
+    candles: CandleArrays
+    strategy: str | Callable[..., Any]
+    rules: Rules
+    sets: ParameterSets
+    seed: int
+
+
+def _best_of_shuffled(work: _Work, number: int, threads: int | None) -> float:
+    # A generator of its own: the histories are the same, whoever makes them.
+    rng = np.random.default_rng([work.seed, number])
+    own = head(work.candles, len(work.candles.close))  # The object store's can't be written.
+    engine = Engine(shuffled(own, rng), resolve(work.strategy), work.rules)
+    return _best_sharpe(engine, work.sets, threads)
 
 
 def shuffled(candles: CandleArrays, rng: np.random.Generator) -> CandleArrays:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from finsight.backtesting.engine import TABLE_BYTES, Engine, Rules, Tallied
 from finsight.backtesting.luck import winner
 from finsight.backtesting.memory import tables_within
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
+from finsight.backtesting.side_by_side import has_ray
 from finsight.backtesting.single import provenance_of, rules_of
 from finsight.backtesting.statistics import statistics
 from finsight.backtesting.strategies import Strategy
@@ -87,7 +87,7 @@ def sweep(
     rules = rules_of(execution, direction, costs, stops, sizing)
     sets = parameter_sets(picked, grid, sample, seed, sampling)
     if memory_bytes is not None:
-        workers = (os.cpu_count() or 1) if _has_ray() else 1  # Threads share what they look up.
+        workers = (os.cpu_count() or 1) if has_ray() else 1  # Threads share what they look up.
         table_bytes = tables_within(
             memory_bytes, len(sets), block_sets, len(arrays.close), workers, table_bytes
         )
@@ -102,7 +102,7 @@ def sweep(
     work = BlockWork(arrays, strategy, rules, sets, blocks, table_bytes)
     kept: list[pa.Table] = []
     # One block is done sooner here than a pipeline is started.
-    spread = _has_ray() and len(blocks) > 1
+    spread = has_ray() and len(blocks) > 1
     for block, table in _over_ray(work, todo) if spread else work.here(todo, threads):
         if parts:
             parts.keep(block, table)
@@ -201,12 +201,6 @@ def _is_whole(strategy: Strategy, name: str, sets: ParameterSets) -> bool:
             return parameter.kind == "integer"
     column = sets.columns[name]
     return bool(np.all(column == np.round(column)))
-
-
-def _has_ray() -> bool:
-    """Whether this process is connected to a Ray cluster already. Nothing is started."""
-    ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
 
 
 def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]]:

@@ -13,6 +13,7 @@ from finsight.backtesting.candle_arrays import CandleArrays, part
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import LONG_EXIT, SHORT_EXIT
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
+from finsight.backtesting.side_by_side import side_by_side
 from finsight.backtesting.single import (
     TIME,
     equity_table,
@@ -24,7 +25,7 @@ from finsight.backtesting.single import (
 from finsight.backtesting.statistics import statistics
 from finsight.backtesting.strategies import Strategy, indicator_row
 from finsight.backtesting.tallies import STATISTICS, Market, Tallies
-from finsight.backtesting.user_strategy import opened
+from finsight.backtesting.user_strategy import opened, resolve
 from finsight.domain.backtest import WalkForwardResult
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops, unknown
@@ -70,7 +71,8 @@ def walk_forward(
 
     The result is one account over all judged stretches, with costs. Indicators are warmed
     up on the candles before; each stretch begins and ends without a position, and the last
-    order that makes it so is paid for.
+    order that makes it so is paid for. Where this process is connected to Ray, the folds
+    are its tasks; otherwise each is searched in `threads`.
 
     Raises:
         InvalidInput: as `sweep`; also lengths that leave no fold, or an unknown metric.
@@ -83,17 +85,15 @@ def walk_forward(
     cut = folds(len(arrays.close), train, test, purge, embargo, anchored)
     first, last = cut[0].test_from, cut[-1].test_to
     events = np.zeros(last - first, dtype=np.uint8)
-    rows: list[dict[str, Any]] = []
+    found: dict[int, dict[str, Any]] = {}
     meter = Meter(len(sets) * len(cut), 0, progress)
-    for fold in cut:
-        best, in_sample = _choose(arrays, chosen, rules, sets, fold, metric, threads)
-        values = sets.values(best)
-        signals = _signals(arrays, chosen, rules, values, fold)
+    work = _Work(arrays, strategy, rules, sets, metric)
+    for place, (row, signals) in side_by_side(_judge, work, cut, threads):
+        fold = cut[place]
         events[fold.test_from - first : fold.test_to - first] = signals
-        judged = part(arrays, fold.test_from, fold.test_to)
-        out = one_row(Engine(judged, chosen, rules).record_events(signals).tally, judged, rules)
-        rows.append(_row(arrays, fold, values, metric, in_sample, out))
+        found[place] = row
         meter.add(len(sets))
+    rows = [found[place] for place in sorted(found)]
     stretch = part(arrays, first, last)
     recorded = Engine(stretch, chosen, rules).record_events(events)
     table = pa.Table.from_pylist(rows)
@@ -145,6 +145,27 @@ def folds(
             f"{embargo} of embargo and at least 3 to judge on"
         )
     return cut
+
+
+class _Work(NamedTuple):
+    """What every fold is chosen and judged with."""
+
+    candles: CandleArrays
+    strategy: str | Callable[..., Any]
+    rules: Rules
+    sets: ParameterSets
+    metric: str
+
+
+def _judge(work: _Work, fold: Fold, threads: int | None) -> tuple[dict[str, Any], np.ndarray]:
+    """Choose on one fold's training stretch, and judge on its test stretch."""
+    candles, chosen, rules, sets = work.candles, resolve(work.strategy), work.rules, work.sets
+    best, in_sample = _choose(candles, chosen, rules, sets, fold, work.metric, threads)
+    values = sets.values(best)
+    signals = _signals(candles, chosen, rules, values, fold)
+    judged = part(candles, fold.test_from, fold.test_to)
+    out = one_row(Engine(judged, chosen, rules).record_events(signals).tally, judged, rules)
+    return _row(candles, fold, values, work.metric, in_sample, out), signals
 
 
 def _choose(

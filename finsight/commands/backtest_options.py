@@ -76,6 +76,10 @@ SamplingHow = Annotated[
     str, typer.Option(help="How a sample is picked: random, or sobol, which spreads evenly.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of whatever is random.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Spread over a Ray cluster: auto, or its address."),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

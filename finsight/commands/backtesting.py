@@ -24,6 +24,7 @@ from finsight.commands.backtest_options import (
     Grid,
     Out,
     Parameters,
+    RayAddress,
     Rebalance,
     Report,
     Sample,
@@ -155,10 +156,7 @@ def sweep(
         float | None,
         typer.Option(metavar="GIB", help="What the sweep may add; unset: no limit."),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Spread over a Ray cluster: auto, or its address."),
-    ] = None,
+    ray: RayAddress = None,
     as_json: AsJson = False,
     out: Out = None,
     report: Report = None,
@@ -231,6 +229,7 @@ def walk_forward(
     trailing_stop: TrailingStop = None,
     sentiment: SentimentFile = None,
     forecast: ForecastFile = None,
+    ray: RayAddress = None,
     as_json: AsJson = False,
     out: Out = None,
     report: Report = None,
@@ -267,7 +266,8 @@ def walk_forward(
             metric=metric,
         ),
     )
-    carry_out_and_keep(settings, request, asked, as_json, out, report)
+    with on_ray(ray):
+        carry_out_and_keep(settings, request, asked, as_json, out, report)
 
 
 def _stops(

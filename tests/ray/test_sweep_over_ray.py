@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finsight.backtesting import sweep
+from finsight.backtesting import permutation_test, sweep, walk_forward
 from finsight.domain.errors import InvalidInput
 from tests.builders import a_walk
 
@@ -25,7 +25,7 @@ OPTIONS = {"costs": {"fee": 0.001}, "direction": "both", "block_sets": 32}
 
 KILLED = """
 import sys
-from finsight.backtesting import sweep
+from finsight.backtesting import permutation_test, sweep, walk_forward
 from tests.ray.test_sweep_over_ray import GRID, OPTIONS, WALK
 def slow(progress):
     print("done", progress.done, flush=True)
@@ -97,7 +97,7 @@ def test_over_ray_the_rows_are_the_same(ray_cluster, tmp_path, monkeypatch):
 
     # `finsight.backtesting.sweep` is the function; the module has the same name.
     module = importlib.import_module("finsight.backtesting.sweep")
-    monkeypatch.setattr(module, "_has_ray", lambda: False)
+    monkeypatch.setattr(module, "has_ray", lambda: False)
     assert same(distributed, sweep(WALK, "ma_cross", GRID, **OPTIONS))
     assert same(partly, sweep(WALK, fails_at_eight, windows, block_sets=2))
 
@@ -124,5 +124,35 @@ def test_a_worker_that_is_killed_loses_no_row_and_doubles_none(
     assert killed.exists()
     assert seen[-1].done == spread.num_rows == 80
 
-    monkeypatch.setattr(module, "_has_ray", lambda: False)
+    monkeypatch.setattr(module, "has_ray", lambda: False)
     assert same(spread, sweep(WALK, deadly, windows, block_sets=5))
+
+
+def test_folds_and_shuffles_over_ray_find_the_same(ray_cluster, monkeypatch):
+    module = importlib.import_module("finsight.backtesting.side_by_side")
+    done, options = [], {"costs": {"fee": 0.001}, "direction": "both"}
+
+    def both():
+        walked = walk_forward(
+            WALK, "ma_cross", GRID, train=400, test=200, progress=done.append, **options
+        )
+        return walked, permutation_test(WALK, "ma_cross", GRID, shuffles=7, **options)
+
+    spread, shuffled = both()
+    assert done[-1].done == done[-1].total
+    monkeypatch.setattr(module, "has_ray", lambda: False)
+    alone, shuffled_alone = both()
+    assert spread.folds.to_pandas().equals(alone.folds.to_pandas())
+    assert spread.equity.equals(alone.equity)
+    assert spread.trades.equals(alone.trades)
+    assert shuffled == shuffled_alone
+    assert len(set(shuffled.shuffled_best)) == 7
+
+
+def test_what_a_piece_refuses_is_said_as_it_is_alone(ray_cluster):
+    def refuses(shared, piece, threads):
+        raise InvalidInput(f"{shared} {piece} is refused")
+
+    module = importlib.import_module("finsight.backtesting.side_by_side")
+    with pytest.raises(InvalidInput, match=r"^number 0 is refused$|^number 1 is refused$"):
+        list(module.side_by_side(refuses, "number", [0, 1]))
