@@ -57,12 +57,13 @@ _LOSS_OR_PROFIT = re.compile(
     r"(?<!\w)(?:loss|losses|negative|deficit|profits?|positive)(?!\w)", re.I
 )
 _AFTERWARDS = re.compile(r"^\s?(?:(?:net|operating|pre-?tax)\s)?(?:(loss)|profit)(?!\w)", re.I)
+_SAID = re.compile(r"(?<!\w)(?:higher|lower|unchanged)\s$", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(r"\d\D+\d")
 _DOWN = re.compile(r"(?<!\w)down\s?$", re.IGNORECASE)
 # What holds digits but no figure of its own to compare.
 _MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
 _ASIDE = re.compile(
-    r"\([^()]{0,60}\)|\b(?:19|20)\d\d(?:\s?[-/]\s?\d\d)?\b|\b[QH][1-4]\b|\b[1-4]Q\b"
+    r"\([^()]{0,60}\)|\b(?:19|20)\d\d\s?[-/]\s?\d\d\b|\b[QH][1-4]\b|\b[1-4]Q\b"
     rf"|\b{_MONTH}\s\d{{1,2}}\b|\b\d{{1,2}}\s{_MONTH}(?!\w)",
     re.IGNORECASE,
 )
@@ -96,12 +97,14 @@ def with_comparisons(text: str) -> str:
 
     A figure is compared with the one after "from", "compared with", "against", "versus" or a
     consensus, and "from 3 to 5" the other way round, where both are of one kind: the same
-    currency, or shares. A loss is below nothing. Everything else stays as it was.
+    currency, or shares. A loss is below nothing. Everything else stays as it was, and what is
+    marked already too.
     """
     if _TWO_NUMBERS.search(text) is None:
         return text
     # What stands in brackets, years and quarters are looked over, at the same places.
     seen = _ASIDE.sub(_blank, text)
+    seen = _FIGURE.sub(lambda one: _blank(one) if _is_year(one) else one[0], seen)
     figures = _ranges_joined(seen, list(_figures(seen)))
     seen, figures = _without_conversions(seen, figures)
     marks: dict[int, str] = {}
@@ -116,7 +119,7 @@ def with_comparisons(text: str) -> str:
             # "27.4 billion, down 2 percent from 28.1 billion": looked over, too.
             between = between.replace(seen[inside.start : inside.end], " ", 1)
         at = _compared_at(seen, between, one, other, number == place + 1)
-        if at is not None and at not in marks:
+        if at is not None and at not in marks and not _SAID.search(text[max(0, at - 12) : at]):
             first, second = _signed(seen, between, one, other)
             rises = (first > second) - (first < second)
             marks[at] = _WORDS[rises if at == one.start else -rises]
@@ -142,6 +145,11 @@ def _figures(text: str) -> Iterator[_Figure]:
         if found["sign"] in ("-", "−") or _DOWN.search(just_before):
             number = -number
         yield _Figure(found.start(), found.end(), number, _MAGNITUDES.get(kind, 1.0), currency)
+
+
+def _is_year(found: re.Match[str]) -> bool:
+    alone = not (found["before"] or found["kind"] or found["after"] or found["sign"])
+    return alone and re.fullmatch(r"(?:19|20)\d\d", found["number"]) is not None
 
 
 def _number(text: str) -> float:

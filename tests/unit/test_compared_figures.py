@@ -99,6 +99,7 @@ def test_any_two_figures_of_a_kind_are_ordered(
 def test_anything_at_all_keeps_its_own_letters(text: str) -> None:
     found = with_comparisons(text)
     assert re.sub(r"(?:higher|lower|unchanged) ", "", found) == text
+    assert with_comparisons(found) == found
 
 
 def test_hostile_texts_take_no_longer_than_their_length() -> None:

@@ -17,8 +17,10 @@ from finsight.adapters.models.onnx_sentiment import OnnxSentimentModel
 from finsight.adapters.models.sentiment_loading import load_sentiment_model
 from finsight.adapters.models.text_parts import TextParts
 from finsight.adapters.models.torch_sentiment import TorchSentimentModel
+from finsight.domain.compared_figures import COMPARES_FIGURES
 from finsight.domain.errors import ModelUnavailable, StoreUnavailable
 from finsight.ports.models import ModelReference, SentimentModel
+from finsight.training.sentiment_network import learnt_weights, open_network, save_classifier
 from tests.tiny_classifier import save_tiny_classifier
 
 
@@ -164,3 +166,44 @@ def test_another_head_is_another_graph(folder: Path, tmp_path: Path) -> None:
     changed[-1] ^= 1
     weights.write_bytes(bytes(changed))
     assert exported(onnx_export.BertFiles(weights, own.shape, None), parts, tmp_path) != first
+
+
+COMPARED = "EPS came to 3 cents vs 4 cents"
+
+
+def opened_both_ways(folder: Path, cache: Path) -> list[SentimentModel]:
+    onnx = OnnxSentimentModel.open(folder, cache, name="a", version="1", threads=1)
+    assert onnx is not None
+    torch = TorchSentimentModel.open(folder, name="a", version="1", device="cpu", threads=1)
+    return [onnx, torch]
+
+
+@pytest.mark.parametrize("learnt_so", [True, False])
+def test_a_model_reads_compared_figures_as_it_learnt_to(
+    folder: Path, cache: Path, tmp_path: Path, learnt_so: bool
+) -> None:
+    base = str(folder)
+    learnt = learnt_weights(open_network(base, None, seed=0))
+    save_classifier(tmp_path / "trained", base, None, learnt, learnt_so)
+    one_word_more = COMPARED.replace("3 cents", "lower 3 cents")
+    for model in opened_both_ways(tmp_path / "trained", cache):
+        plain, marked = model.score([COMPARED]), model.score([one_word_more])
+        assert (plain == marked) is learnt_so
+    for model in opened_both_ways(folder, cache):
+        # From elsewhere: it gets its texts as they are.
+        assert model.score([COMPARED]) != model.score([one_word_more])
+
+
+@pytest.mark.parametrize("learnt_so", [True, False])
+def test_the_compact_model_says_itself_how_it_reads(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learnt_so: bool
+) -> None:
+    with safe_open(compact_model.ADAPTERS_FILE, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        made = {**file.metadata(), COMPARES_FIGURES: str(learnt_so).lower()}
+    save_file(tensors, tmp_path / "adapters.safetensors", metadata=made)
+    monkeypatch.setattr(compact_model, "ADAPTERS_FILE", tmp_path / "adapters.safetensors")
+    one_word_more = COMPARED.replace("3 cents", "lower 3 cents")
+    model = OnnxSentimentModel.compact(cache, threads=1)
+    counts = model.count_tokens([COMPARED, one_word_more])
+    assert counts[0] == counts[1] - (0 if learnt_so else 1)
