@@ -72,7 +72,7 @@ class WebServer:
                 except OSError:
                     return  # the client has had enough, which some tests are about
 
-            do_POST = do_GET
+            do_POST = do_HEAD = do_GET
 
             def _send(self, reply: Reply) -> None:
                 self.send_response(reply.status)
@@ -81,6 +81,8 @@ class WebServer:
                 if reply.pieces is None:
                     self.send_header("content-length", str(len(reply.body)))
                 self.end_headers()
+                if self.command == "HEAD":
+                    return
                 for piece in [reply.body] if reply.pieces is None else reply.pieces:
                     time.sleep(reply.pause_s)
                     self.wfile.write(piece)

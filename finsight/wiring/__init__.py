@@ -24,6 +24,7 @@ from finsight.wiring.registry import (
 )
 from finsight.wiring.sentiment import (
     export_sentiment_model,
+    fetch_model_from_hub,
     load_sentiment_model,
     load_unrounded_sentiment_model,
     open_model_readers,
@@ -48,6 +49,7 @@ __all__ = [
     "calibrated",
     "default_recipe",
     "export_sentiment_model",
+    "fetch_model_from_hub",
     "fit_forecaster",
     "learn_forecaster",
     "load_forecaster",

@@ -57,6 +57,13 @@ def load_unrounded_sentiment_model(folder: Path, threads: int) -> SentimentModel
     )
 
 
+def fetch_model_from_hub(hub_id: str) -> Path:
+    """Return a model's folder, downloaded once. Raises: ModelUnavailable."""
+    from finsight.adapters.models.model_hub import fetch_from_hub
+
+    return fetch_from_hub(hub_id)
+
+
 def read_sentiment_model(settings: Settings, reference: ModelReference) -> SentimentModel:
     """Load one version of the sentiment model. Raises: StoreUnavailable, ModelUnavailable."""
     from finsight.adapters.models.sentiment_loading import read_sentiment_version

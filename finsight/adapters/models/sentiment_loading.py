@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from finsight.adapters.models.model_hub import fetch_from_hub
 from finsight.domain.errors import ModelUnavailable, StoreUnavailable
 from finsight.ports.models import ModelReference, ModelRegistry, SentimentModel
 
@@ -16,7 +17,6 @@ COMPACT = "compact"
 """Names the model that comes with the package where a folder or hub id may stand."""
 
 _KIND = "sentiment"
-_MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "pytorch_model*.bin"]
 _log = logging.getLogger(__name__)
 
 
@@ -125,16 +125,11 @@ def _load_folder(folder: Path, place: _Place, *, name: str, version: str) -> Sen
 
 def _download(hub_id: str) -> Path:
     """Raises: ModelUnavailable."""
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_MODEL_FILES))
-    except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as exc:
+        return fetch_from_hub(hub_id)
+    except ModelUnavailable as exc:
         raise ModelUnavailable(
-            f"the sentiment model {hub_id} is not on this machine and the hub didn't give it "
-            f"({type(exc).__name__}). Connect once, or copy the model's folder here and set "
+            f"the sentiment model {exc}. Connect once, or copy the model's folder here and set "
             "FINSIGHT_SENTIMENT__MODEL to it, or leave it unset for the compact model"
         ) from exc
 
