@@ -1,4 +1,4 @@
-"""A real MLflow server for tests: on SQLite, its artifacts in a real bucket or a folder."""
+"""A real MLflow server for tests, on the database and the bucket that it is given."""
 
 import os
 import socket
@@ -16,8 +16,11 @@ _START_TIMEOUT_S = 100.0
 class MlflowServer:
     """One that can be stopped and started again at the same address."""
 
-    def __init__(self, folder: Path, artifacts: str, environment: dict[str, str]) -> None:
-        self._folder, self._artifacts, self._environment = folder, artifacts, environment
+    def __init__(
+        self, folder: Path, database: str, artifacts: str, environment: dict[str, str]
+    ) -> None:
+        self._folder, self._database = folder, database
+        self._artifacts, self._environment = artifacts, environment
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,7 +36,7 @@ class MlflowServer:
             [
                 *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
                 *("--host", "127.0.0.1", "--port", str(self._port)),
-                *("--backend-store-uri", f"sqlite:///{self._folder / 'server.sqlite'}"),
+                *("--backend-store-uri", self._database),
                 *("--artifacts-destination", self._artifacts),
             ],
             env=os.environ | self._environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
@@ -63,10 +66,10 @@ class MlflowServer:
 
 @contextmanager
 def running_mlflow_server(
-    folder: Path, artifacts: str, environment: dict[str, str] | None = None
+    folder: Path, database: str, artifacts: str, environment: dict[str, str] | None = None
 ) -> Iterator[MlflowServer]:
-    """Run one with its database in `folder`, and its artifacts at the address `artifacts`."""
-    server = MlflowServer(folder, artifacts, environment or {})
+    """Run one on `database`, its artifacts at the address `artifacts`, its log in `folder`."""
+    server = MlflowServer(folder, database, artifacts, environment or {})
     try:
         server.start()
         yield server
