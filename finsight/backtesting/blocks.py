@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from finsight.domain.backtest import Provenance
 from finsight.domain.errors import InvalidInput, StoreUnavailable
 
 BLOCK_SETS = 4_096
-_BLOCKS_A_TASK = 16
+_BLOCKS_A_TASK = 32
 ROW = "__row"
 """The column that says which set of the grid a row of a part is."""
 
@@ -56,12 +56,12 @@ def shared_out(blocks: list[int], workers: int) -> list[list[int]]:
     """Deal the blocks out as tasks, large ones first.
 
     A task costs its worker some two tenths of a second; small ones at the end let all workers
-    end together. Each is half of a worker's share of what is left (Polychronopoulos and Kuck
-    1987, "Guided Self-Scheduling"), but never so much that a lost worker repeats a lot.
+    end together. Each is two thirds of a worker's share of what is left (Polychronopoulos and
+    Kuck 1987, "Guided Self-Scheduling"), but never so much that a lost worker repeats a lot.
     """
     tasks, start = [], 0
     while start < len(blocks):
-        size = max(1, min(_BLOCKS_A_TASK, (len(blocks) - start) // (2 * workers)))
+        size = max(1, min(_BLOCKS_A_TASK, 2 * (len(blocks) - start) // (3 * workers)))
         tasks.append(blocks[start : start + size])
         start += size
     return tasks
@@ -113,7 +113,7 @@ class Parts:
 
     def keep(self, block: int, table: pa.Table) -> None:
         """Keep a block. Raises: StoreUnavailable."""
-        path = self.folder / f"part-{block:06d}.parquet"
+        path = self._path(block)
         try:
             beside = path.with_suffix(".writing")
             pq.write_table(table, beside, compression="zstd")
@@ -121,20 +121,58 @@ class Parts:
         except OSError as exc:
             raise StoreUnavailable(f"{path} can't be written: {exc}") from exc
 
-    def read(self) -> Iterator[pa.Table]:
-        """Every block."""
-        for path in sorted(self.folder.glob("part-*.parquet")):
-            yield pq.read_table(path)
+    def read(self, block: int) -> pa.Table:
+        """One block that is there."""
+        return pq.read_table(self._path(block))
+
+    def _path(self, block: int) -> Path:
+        return self.folder / f"part-{block:06d}.parquet"
 
 
-def in_order(parts: list[pa.Table]) -> pa.Table:
-    """Put the blocks' rows back into the grid's order."""
-    whole = pa.concat_tables(parts, promote_options="default")
-    order = np.argsort(whole.column(ROW).to_numpy(), kind="stable")
-    table = whole.drop_columns([ROW]).take(pa.array(order)).combine_chunks()
-    if "error" in table.column_names:  # last, whichever block had the first
-        table = table.drop_columns(["error"]).append_column("error", table.column("error"))
-    return table
+class Rows:
+    """The rows of a whole sweep, each put where it belongs in the grid as its block comes.
+
+    One copy of the rows is held, and none is moved at the end.
+    """
+
+    def __init__(self, sets: int) -> None:
+        self._sets = sets
+        self._columns: dict[str, np.ndarray] = {}
+        self._errors: dict[int, str] = {}
+        self._undefined: set[str] = set()
+
+    def put(self, block: pa.Table) -> None:
+        """Take the finished rows of one block; its column `ROW` says which they are."""
+        rows = block.column(ROW).to_numpy()
+        if "error" in block.column_names:
+            said = block.column("error").to_pylist()
+            self._errors |= {
+                int(row): why for row, why in zip(rows, said, strict=True) if why is not None
+            }
+        for name in block.column_names:
+            if name in (ROW, "error"):
+                continue
+            column = block.column(name)
+            if column.null_count:
+                self._undefined.add(name)
+                column = column.fill_null(False if pa.types.is_boolean(column.type) else 0)
+            values = column.to_numpy(zero_copy_only=False)
+            if name not in self._columns:
+                self._columns[name] = np.empty(self._sets, dtype=values.dtype)
+            self._columns[name][rows] = values
+
+    def table(self) -> pa.Table:
+        """All rows in the grid's order; a failed set's figures are null, and `error` says why."""
+        if not self._errors:
+            return pa.table(self._columns)
+        failed = np.zeros(self._sets, dtype=bool)
+        failed[list(self._errors)] = True
+        columns: dict[str, Any] = {
+            name: pa.array(values, mask=failed) if name in self._undefined else values
+            for name, values in self._columns.items()
+        }
+        columns["error"] = pa.array([self._errors.get(row) for row in range(self._sets)])
+        return pa.table(columns)
 
 
 def request_of(sets: ParameterSets, made_by: Provenance, block_sets: int) -> dict[str, object]:

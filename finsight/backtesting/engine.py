@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -117,15 +118,15 @@ class Engine:
         table = np.full((len(sets), TALLY_COLUMNS), np.nan)
         failures: dict[int, str] = {}
         workers = max(1, threads or os.cpu_count() or 1)
-        with ThreadPoolExecutor(workers) as pool:
+        with _mapping(workers) as side_by_side:
             for chunk, needed in self._chunks(sets, table_bytes):
-                computed = pool.map(partial(indicator_row, self.candles), needed)
+                computed = side_by_side(partial(indicator_row, self.candles), needed)
                 rows = dict(zip(needed, computed, strict=True))
                 tasks = [
                     range(start, min(start + _SETS_A_TASK, chunk.stop))
                     for start in range(chunk.start, chunk.stop, _SETS_A_TASK)
                 ]
-                for failed in pool.map(partial(self._tally_some, sets, rows, table), tasks):
+                for failed in side_by_side(partial(self._tally_some, sets, rows, table), tasks):
                     failures |= failed
         return Tallied(table, failures)
 
@@ -205,3 +206,13 @@ class Engine:
             np.empty(ACCOUNT_ROWS),
             np.empty(CURVE_ROWS),
         )
+
+
+@contextmanager
+def _mapping(threads: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map` in so many threads; one is this one, which need not be woken for every piece."""
+    if threads == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool.map

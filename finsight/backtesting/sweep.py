@@ -17,8 +17,8 @@ from finsight.backtesting.blocks import (
     Meter,
     Parts,
     Progress,
+    Rows,
     chosen,
-    in_order,
     request_of,
     shared_out,
     tiled,
@@ -26,7 +26,7 @@ from finsight.backtesting.blocks import (
 from finsight.backtesting.candle_arrays import CandleArrays, head
 from finsight.backtesting.engine import TABLE_BYTES, Engine, Rules, Tallied
 from finsight.backtesting.luck import winner
-from finsight.backtesting.memory import tables_within
+from finsight.backtesting.memory import keep_what_is_freed, tables_within
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
 from finsight.backtesting.side_by_side import has_ray
 from finsight.backtesting.single import provenance_of, rules_of
@@ -100,16 +100,18 @@ def sweep(
     todo = [block for block in range(len(blocks)) if block not in done]
     meter = Meter(len(sets), sum(len(blocks[block]) for block in done), progress)
     work = BlockWork(arrays, strategy, rules, sets, blocks, table_bytes)
-    kept: list[pa.Table] = []
+    rows = Rows(len(sets))
+    for block in sorted(done):
+        assert parts is not None
+        rows.put(parts.read(block))
     # One block is done sooner here than a pipeline is started.
     spread = has_ray() and len(blocks) > 1
     for block, table in _over_ray(work, todo) if spread else work.here(todo, threads):
         if parts:
             parts.keep(block, table)
-        else:
-            kept.append(table)
+        rows.put(table)
         meter.add(table.num_rows)
-    table = in_order(list(parts.read()) if parts else kept)
+    table = rows.table()
     failed = table.column("error").null_count if "error" in table.column_names else len(sets)
     if not failed:
         first = table.column("error")[0].as_py()
@@ -231,6 +233,7 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
     dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks))
     # Full blocks come back one by one as they are done, not all with the task's end.
     dataset.context.target_max_block_size = _BYTES_AT_ONCE
+    dataset.context.memory_usage_poll_interval_s = None  # Nobody reads what it would find.
     done = dataset.map_batches(do, batch_size=None, num_cpus=1, zero_copy_batch=True)
     batches: Any = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
     begun: dict[int, list[pa.Table]] = {}
@@ -255,6 +258,7 @@ def _engine_of(key: str, reference: Any) -> tuple[BlockWork, Engine]:
         import ray
 
         _ENGINES.clear()
+        keep_what_is_freed()
         work: BlockWork = ray.get(reference)
         _ENGINES[key] = (work, work.engine())
     return _ENGINES[key]

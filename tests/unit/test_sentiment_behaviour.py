@@ -26,13 +26,37 @@ def score(model: OnnxSentimentModel, text: str) -> float:
         ("Ethereum gains 8% after the upgrade", "Ethereum loses 8% after the upgrade"),
         ("Profits beat expectations at Coinbase", "Profits miss expectations at Coinbase"),
         ("Analysts upgrade the miner's shares", "Analysts downgrade the miner's shares"),
-        ("Regulator approves the fund", "Regulator rejects the fund"),
+        ("SEC approves spot bitcoin ETF", "SEC rejects spot bitcoin ETF"),
+        ("Miner wins a licence", "Miner loses its licence"),
     ],
 )
 def test_good_news_scores_above_bad_news(
     model: OnnxSentimentModel, better: str, worse: str
 ) -> None:
     assert score(model, better) > score(model, worse) + 0.05
+
+
+def test_what_it_hardly_tells_apart_is_in_order_at_least(model: OnnxSentimentModel) -> None:
+    # Both are neutral to it: what it learnt from says little of regulators.
+    assert score(model, "Regulator approves the fund") > score(model, "Regulator rejects the fund")
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("Q4 EPS 43 cents vs. 29 cents a year ago", "Q4 EPS 29 cents vs. 43 cents a year ago"),
+        ("Sales of $1.2 bln; consensus $950 mln", "Sales of $950 mln; consensus $1.2 bln"),
+        (
+            "Bitcoin trades at $70,000, compared with $60,000 last week",
+            "Bitcoin trades at $60,000, compared with $70,000 last week",
+        ),
+    ],
+)
+def test_figures_without_a_word_of_direction_are_compared(
+    model: OnnxSentimentModel, better: str, worse: str
+) -> None:
+    assert model.score([better])[0].label is SentimentLabel.POSITIVE
+    assert model.score([worse])[0].label is SentimentLabel.NEGATIVE
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def load(registry: Any, cache: Path, configured: str | None = None, **given: Any
 def test_with_nothing_configured_the_compact_model_loads(cache: Path) -> None:
     model = load(ARegistry(), cache)
     assert isinstance(model, OnnxSentimentModel)
-    assert (model.name, model.version) == ("compact-minilm", "2")
+    assert (model.name, model.version) == ("compact-minilm", "3")
 
 
 def test_a_configured_folder_goes_before_the_compact_model(cache: Path, folder: Path) -> None:

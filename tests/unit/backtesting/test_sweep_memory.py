@@ -62,6 +62,6 @@ def test_a_limit_changes_no_row() -> None:
 
 
 def test_too_little_is_refused_with_how_much_is_enough() -> None:
-    with pytest.raises(InvalidInput, match=r"at least 1,5\d\d MiB .* is allowed 100 MiB"):
+    with pytest.raises(InvalidInput, match=r"at least 5\d\d MiB .* is allowed 100 MiB"):
         tables_within(100 * MIB, 1_000_000, 2_048, 73_265, 2, 256 * MIB)
     assert tables_within(2**31, 1_000_000, 2_048, 73_265, 2, 256 * MIB) == 256 * MIB
