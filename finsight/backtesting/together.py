@@ -17,13 +17,12 @@ from finsight.backtesting.candle_arrays import (
     market_returns,
     missing_candles,
 )
-from finsight.backtesting.compiled import engine_version
 from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import TALLY_COLUMNS, TRADE_FIELDS, TRADES
 from finsight.backtesting.look_ahead import look_ahead
 from finsight.backtesting.one_clock import carried, spread, target_weights, worth_held
 from finsight.backtesting.shared_account import simulate_shared
-from finsight.backtesting.single import TIME, one_row, rules_of
+from finsight.backtesting.single import TIME, one_row, provenance_of, rules_of
 from finsight.backtesting.strategies import Strategy, indicator_row
 from finsight.backtesting.user_strategy import opened
 from finsight.domain.backtest import LookAhead, MissingCandles, Provenance
@@ -153,6 +152,7 @@ def run_together(
     later = {symbol: np.append(bits[:1] * 0, bits[:-1]) for symbol, bits in signals.items()}
     late = account.trade(target_weights(account.times, account.places, later, shares, rebalance))
     names = list(candles)
+    fingerprints = {symbol: fingerprint(one) for symbol, one in arrays.items()}
     return TogetherResult(
         parameters=dict(values),
         statistics=found.statistics,
@@ -167,9 +167,9 @@ def run_together(
                 **{name: found.held[:, place] for place, name in enumerate(names)},
             }
         ),
-        fingerprints={symbol: fingerprint(one) for symbol, one in arrays.items()},
+        fingerprints=fingerprints,
         one_candle_late=late.statistics,
-        provenance=_provenance(arrays, chosen, rules, values, account.times),
+        provenance=_provenance(arrays, chosen, rules, values, account.times, fingerprints),
     )
 
 
@@ -201,10 +201,11 @@ def _provenance(
     rules: Rules,
     values: Mapping[str, float],
     times: np.ndarray,
+    fingerprints: Mapping[str, str],
 ) -> Provenance:
     """What made the result; the look-ahead check is of every symbol's signals."""
     absent = [missing_candles(one) for one in arrays.values()]
-    digest = hashlib.sha256("".join(fingerprint(one) for one in arrays.values()).encode())
+    digest = hashlib.sha256("".join(fingerprints.values()).encode())
     seen = LookAhead(found=False)
     for symbol, one in arrays.items():
         own = look_ahead(one, strategy, values, histories=5)
@@ -212,24 +213,20 @@ def _provenance(
             seen = own.model_copy(update={"detail": f"{symbol}: {own.detail}"})
             break
         seen = LookAhead(found=False, histories=seen.histories + own.histories)
-    return Provenance(
-        strategy=strategy.name,
-        execution=rules.execution,
-        direction=rules.direction,
-        costs=rules.costs,
-        stops=rules.stops,
-        sizing=rules.sizing,
-        candles=len(times),
-        data_fingerprint=digest.hexdigest()[:32],
-        engine_version=engine_version(),
-        first_opened_ms=int(times[0]),
-        last_opened_ms=int(times[-1]),
-        missing=MissingCandles(
-            candles=sum(one.candles for one in absent),
-            holes=sum(one.holes for one in absent),
-            longest=max(one.longest for one in absent),
-        ),
-        look_ahead=seen,
+    alone = provenance_of(next(iter(arrays.values())), strategy, rules, None)
+    return alone.model_copy(
+        update={
+            "candles": len(times),
+            "data_fingerprint": digest.hexdigest()[:32],
+            "first_opened_ms": int(times[0]),
+            "last_opened_ms": int(times[-1]),
+            "missing": MissingCandles(
+                candles=sum(one.candles for one in absent),
+                holes=sum(one.holes for one in absent),
+                longest=max(one.longest for one in absent),
+            ),
+            "look_ahead": seen,
+        }
     )
 
 
