@@ -2,83 +2,35 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from finsight.backtesting.indicators import exponential_average, mark_crossings, mark_levels
+from finsight.backtesting.conditions import (
+    CLOSE,
+    Condition,
+    Line,
+    apart,
+    averaged,
+    band,
+    begins,
+    crosses,
+    indicator,
+    level,
+    stays,
+)
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
-from finsight.backtesting.strategies import BuiltInStrategy, Marking
+from finsight.backtesting.strategies import BuiltInStrategy
 from finsight.domain.known_values import FORECAST, SENTIMENT
 from finsight.domain.strategy import Parameter
 
 BULLISH, BEARISH = LONG_ENTRY | SHORT_EXIT, SHORT_ENTRY | LONG_EXIT
 
 
-def _buy_and_hold(to: Marking) -> None:
-    if to.shift < len(to.events):
-        to.events[to.shift] = LONG_ENTRY if to.sides & LONG_ENTRY else SHORT_ENTRY
-
-
-def _ma_cross(to: Marking) -> None:
-    fast, slow = to.rows
-    _crossings(to, fast, slow, BULLISH, BEARISH)
-
-
-def _rsi(to: Marking) -> None:
-    strength = to.rows[0]
-    _crossings(to, strength, np.full(len(strength), to.values["lower"]), 0, BULLISH)
-    _crossings(to, strength, np.full(len(strength), to.values["upper"]), BEARISH, 0)
-
-
-def _bollinger(to: Marking) -> None:
-    close, middle = to.candles.close, to.rows[0]
-    width = to.values["width"] * to.rows[1]
-    _crossings(to, close, middle - width, 0, LONG_ENTRY)
-    _crossings(to, close, middle + width, SHORT_ENTRY, 0)
-    _crossings(to, close, middle, LONG_EXIT, SHORT_EXIT)
-
-
-def _macd(to: Marking) -> None:
-    line = to.rows[0] - to.rows[1]
-    signal = exponential_average(line, int(to.values["signal"]))
-    _crossings(to, line, signal, BULLISH, BEARISH)
-
-
-def _donchian(to: Marking) -> None:
-    close = to.candles.close
-    high, low, exit_high, exit_low = to.rows
-    for level, above, below in (
-        (high, LONG_ENTRY, 0),
-        (low, 0, SHORT_ENTRY),
-        (exit_high, SHORT_EXIT, 0),
-        (exit_low, 0, LONG_EXIT),
-    ):
-        mark_levels(close, level, above & to.sides, below & to.sides, to.shift, to.events)
-
-
-def _sentiment_momentum(to: Marking) -> None:
-    trend = to.rows[0]
-    _beyond(to, trend, to.values["enter"], to.values["leave"])
-
-
-def _forecast_threshold(to: Marking) -> None:
-    move = to.rows[0]
-    _beyond(to, move, to.values["enter"], to.values["leave"])
-
-
-def _beyond(to: Marking, value: np.ndarray, enter: float, leave: float) -> None:
+def _beyond(value: Line) -> tuple[Condition, ...]:
     """Long above `enter` until below `leave`; short below -`enter` until above -`leave`."""
-    for level, above, below in (
-        (enter, LONG_ENTRY, 0),
-        (leave, 0, LONG_EXIT),
-        (-enter, 0, SHORT_ENTRY),
-        (-leave, SHORT_EXIT, 0),
-    ):
-        levels = np.full(len(value), level)
-        mark_levels(value, levels, above & to.sides, below & to.sides, to.shift, to.events)
-
-
-def _crossings(to: Marking, a: np.ndarray, b: np.ndarray, above: int, below: int) -> None:
-    mark_crossings(a, b, above & to.sides, below & to.sides, to.shift, to.events)
+    return (
+        stays(value, level("enter"), above=LONG_ENTRY),
+        stays(value, level("leave"), below=LONG_EXIT),
+        stays(value, level("enter", -1.0), below=SHORT_ENTRY),
+        stays(value, level("leave", -1.0), above=SHORT_EXIT),
+    )
 
 
 def _whole(name: str, low: int, default: int, description: str) -> Parameter:
@@ -98,8 +50,8 @@ _BUILT_IN = (
         "buy_and_hold",
         "Enter once, at the start, and stay.",
         (),
-        lambda v: (),
-        _buy_and_hold,
+        (),
+        (begins(LONG_ENTRY, SHORT_ENTRY),),
     ),
     BuiltInStrategy(
         "ma_cross",
@@ -108,8 +60,8 @@ _BUILT_IN = (
             _whole("fast", 1, 20, "candles in the fast average"),
             _whole("slow", 2, 50, "candles in the slow average"),
         ),
-        lambda v: (("simple_average", int(v["fast"])), ("simple_average", int(v["slow"]))),
-        _ma_cross,
+        (("simple_average", "fast"), ("simple_average", "slow")),
+        (crosses(indicator(0), indicator(1), above=BULLISH, below=BEARISH),),
         ("fast", "slow"),
     ),
     BuiltInStrategy(
@@ -120,8 +72,11 @@ _BUILT_IN = (
             _number("lower", 0, 100, 30, "oversold below this"),
             _number("upper", 0, 100, 70, "overbought above this"),
         ),
-        lambda v: (("relative_strength", int(v["window"])),),
-        _rsi,
+        (("relative_strength", "window"),),
+        (
+            crosses(indicator(0), level("lower"), below=BULLISH),
+            crosses(indicator(0), level("upper"), above=BEARISH),
+        ),
         ("lower", "upper"),
     ),
     BuiltInStrategy(
@@ -132,8 +87,12 @@ _BUILT_IN = (
             _whole("window", 2, 20, "candles in the average and the deviation"),
             _number("width", 0.01, 100, 2, "how many deviations away the bands are"),
         ),
-        lambda v: (("simple_average", int(v["window"])), ("deviation", int(v["window"]))),
-        _bollinger,
+        (("simple_average", "window"), ("deviation", "window")),
+        (
+            crosses(CLOSE, band(0, 1, "width", -1.0), below=LONG_ENTRY),
+            crosses(CLOSE, band(0, 1, "width", 1.0), above=SHORT_ENTRY),
+            crosses(CLOSE, indicator(0), above=LONG_EXIT, below=SHORT_EXIT),
+        ),
     ),
     BuiltInStrategy(
         "macd",
@@ -143,11 +102,8 @@ _BUILT_IN = (
             _whole("slow", 2, 26, "span of the slow average"),
             _whole("signal", 1, 9, "span of the signal line"),
         ),
-        lambda v: (
-            ("exponential_average", int(v["fast"])),
-            ("exponential_average", int(v["slow"])),
-        ),
-        _macd,
+        (("exponential_average", "fast"), ("exponential_average", "slow")),
+        (crosses(apart(0, 1), averaged("signal"), above=BULLISH, below=BEARISH),),
         ("fast", "slow"),
     ),
     BuiltInStrategy(
@@ -158,13 +114,18 @@ _BUILT_IN = (
             _whole("entry", 1, 20, "candles whose extreme must be broken to enter"),
             _whole("exit", 1, 10, "candles whose extreme must be broken to leave"),
         ),
-        lambda v: (
-            ("earlier_highest", int(v["entry"])),
-            ("earlier_lowest", int(v["entry"])),
-            ("earlier_highest", int(v["exit"])),
-            ("earlier_lowest", int(v["exit"])),
+        (
+            ("earlier_highest", "entry"),
+            ("earlier_lowest", "entry"),
+            ("earlier_highest", "exit"),
+            ("earlier_lowest", "exit"),
         ),
-        _donchian,
+        (
+            stays(CLOSE, indicator(0), above=LONG_ENTRY),
+            stays(CLOSE, indicator(1), below=SHORT_ENTRY),
+            stays(CLOSE, indicator(2), above=SHORT_EXIT),
+            stays(CLOSE, indicator(3), below=LONG_EXIT),
+        ),
     ),
     BuiltInStrategy(
         "sentiment_momentum",
@@ -176,8 +137,8 @@ _BUILT_IN = (
             _number("enter", -1, 1, 0.2, "mean score, in [-1, 1], above which to be in"),
             _number("leave", -1, 1, 0.0, "mean score below which to be out"),
         ),
-        lambda v: (("sentiment_trend", int(v["window"])),),
-        _sentiment_momentum,
+        (("sentiment_trend", "window"),),
+        _beyond(indicator(0)),
         ("leave", "enter"),
         SENTIMENT,
     ),
@@ -190,8 +151,8 @@ _BUILT_IN = (
             _number("leave", -1, 1, 0.0, "expected log return below which to be out"),
             _whole("stale", 1, 24, "candles after which a forecast says nothing any more"),
         ),
-        lambda v: (("forecast_move", int(v["stale"])),),
-        _forecast_threshold,
+        (("forecast_move", "stale"),),
+        _beyond(indicator(0)),
         ("leave", "enter"),
         FORECAST,
     ),

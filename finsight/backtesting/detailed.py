@@ -12,7 +12,6 @@ from finsight.backtesting.engine import Engine, Rules
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
 from finsight.backtesting.single import rules_from
 from finsight.backtesting.sizing import volatility_fractions
-from finsight.backtesting.strategies import indicator_row
 from finsight.backtesting.user_strategy import opened
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction, Execution
@@ -48,8 +47,7 @@ def portfolio(
     how: Rules = rules_from(rules)
     _refuse_what_vectorbt_lacks(how)
     values = chosen.check(parameters or {})
-    rows = [indicator_row(arrays, row) for row in chosen.rows(values)]
-    events = Engine(arrays, chosen, how).events(values, rows)
+    events = Engine(arrays, chosen, how).events(values)
     step = np.timedelta64(candle_ms(arrays), "ms")
     times = pd.to_datetime(arrays.ts_ms, unit="ms", utc=True)
     next_open = how.execution is Execution.NEXT_OPEN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,11 +27,12 @@ from finsight.backtesting.kernel import (
     UNITS,
     VALUE,
 )
+from finsight.backtesting.many import Many
 from finsight.backtesting.orders import ACCOUNT_ROWS
 from finsight.backtesting.parameter_sets import ParameterSets
-from finsight.backtesting.simulate import simulate
+from finsight.backtesting.simulate import Terms, simulate
 from finsight.backtesting.sizing import volatility_fractions
-from finsight.backtesting.strategies import Row, Strategy, Values, indicator_row
+from finsight.backtesting.strategies import SIDES, BuiltInStrategy, Strategy, Values, indicator_row
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
 
@@ -90,22 +91,16 @@ class Engine:
         self._history = history(candles)
         costs, stops, sizing = rules.costs, rules.stops, rules.sizing
         funding = costs.funding / candles_a_year(candles)
-        self._costs = np.array(
-            [
-                costs.fee,
-                costs.fixed_fee,
-                costs.smallest_order,
-                costs.slippage,
-                funding,
-                costs.impact,
-            ]
-        )
+        paid = (costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage)
         wanted = (stops.stop_loss, stops.take_profit, stops.trailing_stop)
-        self._stops = np.array([np.nan if stop is None else stop for stop in wanted])
-        self._sizing = np.array([_SIZING_KINDS[sizing.kind], sizing.amount, sizing.cash])
-        self._fractions = np.empty(0)
-        if sizing.kind == "volatility":
-            self._fractions = volatility_fractions(candles, sizing, rules.shift)
+        varies = sizing.kind == "volatility"
+        self._terms = Terms(
+            rules.execution is Execution.NEXT_OPEN,
+            np.array([*paid, funding, costs.impact]),
+            np.array([np.nan if stop is None else stop for stop in wanted]),
+            np.array([_SIZING_KINDS[sizing.kind], sizing.amount, sizing.cash]),
+            volatility_fractions(candles, sizing, rules.shift) if varies else np.empty(0),
+        )
 
     def tally(
         self, sets: ParameterSets, threads: int | None = None, table_bytes: int = TABLE_BYTES
@@ -113,27 +108,26 @@ class Engine:
         """Try every set. Indicator tables are shared, and never larger than `table_bytes`.
 
         A user's strategy that fails on a set leaves that set without figures; the others
-        go on. Raises: InvalidInput, when a built-in strategy refuses its parameters.
+        go on.
         """
-        table = np.full((len(sets), TALLY_COLUMNS), np.nan)
-        failures: dict[int, str] = {}
         workers = max(1, threads or os.cpu_count() or 1)
-        with _mapping(workers) as side_by_side:
-            for chunk, needed in self._chunks(sets, table_bytes):
-                computed = side_by_side(partial(indicator_row, self.candles), needed)
-                rows = dict(zip(needed, computed, strict=True))
-                tasks = [
-                    range(start, min(start + _SETS_A_TASK, chunk.stop))
-                    for start in range(chunk.start, chunk.stop, _SETS_A_TASK)
-                ]
-                for failed in side_by_side(partial(self._tally_some, sets, rows, table), tasks):
-                    failures |= failed
+        rules, strategy = self.rules, self.strategy
+        with _mapping(workers) as mapped:
+            if isinstance(strategy, BuiltInStrategy):
+                sides = SIDES[rules.direction]
+                many = Many(self.candles, self._history, strategy, sides, rules.shift, self._terms)
+                return Tallied(many.tally(sets, mapped, workers, table_bytes), {})
+            table = np.full((len(sets), TALLY_COLUMNS), np.nan)
+            failures: dict[int, str] = {}
+            starts = range(0, len(sets), _SETS_A_TASK)
+            tasks = [range(start, min(start + _SETS_A_TASK, len(sets))) for start in starts]
+            for failed in mapped(partial(self._tally_some, sets, table), tasks):
+                failures |= failed
         return Tallied(table, failures)
 
     def record(self, values: Values) -> Recorded:
         """Run one set and keep its trades and its value at every close."""
-        rows = [indicator_row(self.candles, row) for row in self.strategy.rows(values)]
-        return self.record_events(self.events(values, rows))
+        return self.record_events(self.events(values))
 
     def record_events(self, events: np.ndarray) -> Recorded:
         """Run an account on signals that are already there, in full."""
@@ -144,48 +138,29 @@ class Engine:
         self._simulate(events, tally, trades, equity)
         return Recorded(tally, trades, equity)
 
-    def events(self, values: Values, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """The signals' bits, each at the candle that executes it."""
+    def events(self, values: Values) -> np.ndarray:
+        """The signals' bits, each at the candle that executes them."""
         events = np.zeros(len(self.candles.close), dtype=np.uint8)
-        self._mark(values, rows, events)
+        self._mark(values, events)
         return events
 
-    def _chunks(self, sets: ParameterSets, table_bytes: int) -> Iterator[tuple[range, list[Row]]]:
-        """Cut the sets so that each chunk's indicator rows fit in `table_bytes`.
-
-        What a set asks for is made again when it is tried: thousands of small objects that
-        are kept would set off the garbage collector.
-        """
-        most = max(8, table_bytes // (8 * len(self.candles.close)))
-        start, needed = 0, dict[Row, None]()
-        for at, values in enumerate(sets.each()):
-            keys = self.strategy.rows(values)
-            new = [key for key in keys if key not in needed]
-            if at > start and len(needed) + len(new) > most:
-                yield range(start, at), list(needed)
-                start, needed = at, dict.fromkeys(keys)
-            elif new:
-                needed.update(dict.fromkeys(new))
-        yield range(start, len(sets)), list(needed)
-
-    def _tally_some(
-        self, sets: ParameterSets, rows: dict[Row, np.ndarray], table: np.ndarray, some: range
-    ) -> dict[int, str]:
+    def _tally_some(self, sets: ParameterSets, table: np.ndarray, some: range) -> dict[int, str]:
         no_trades, no_equity = np.empty((0, len(TRADE_FIELDS))), np.empty(0)
         failures: dict[int, str] = {}
         events = np.empty(len(self.candles.close), dtype=np.uint8)
         for at, values in zip(some, sets.block(some.start, some.stop).each(), strict=True):
             events[:] = 0
             try:
-                self._mark(values, [rows[key] for key in self.strategy.rows(values)], events)
+                self._mark(values, events)
             except InvalidInput as exc:
                 failures[at] = str(exc)
                 continue
             self._simulate(events, table[at], no_trades, no_equity)
         return failures
 
-    def _mark(self, values: Values, rows: Sequence[np.ndarray], events: np.ndarray) -> None:
+    def _mark(self, values: Values, events: np.ndarray) -> None:
         rules = self.rules
+        rows = [indicator_row(self.candles, row) for row in self.strategy.rows(values)]
         self.strategy.mark(self.candles, rows, values, rules.direction, rules.shift, events)
 
     def _simulate(
@@ -195,11 +170,7 @@ class Engine:
             self._history,
             events,
             events[: len(events) // 8 * 8].view(np.uint64),
-            self.rules.execution is Execution.NEXT_OPEN,
-            self._costs,
-            self._stops,
-            self._sizing,
-            self._fractions,
+            self._terms,
             tally,
             trades,
             equity,

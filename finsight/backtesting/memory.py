@@ -17,7 +17,7 @@ _LEAST_ROWS = 8
 """Indicator rows that an engine holds at least, whatever it is allowed."""
 
 _A_SET = 2048
-"""Of a set that a worker is at: its values and the rows that it needs, as Python objects."""
+"""Of a set that a worker is at: its values, its sums and its figures, and room to make them."""
 
 _ROOM = 32 * 2**20
 """For threads, statistics on the way and what allocators keep back."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from finsight.backtesting import kernel as k
@@ -32,6 +34,23 @@ from finsight.backtesting.kernel import (
     volume_share,
 )
 from finsight.backtesting.orders import CASH, FREE_CASH, POSITION, is_close
+
+
+class Terms(NamedTuple):
+    """How signals become trades, as the kernel takes it.
+
+    at_open: orders are executed at the candle's open, else at its close.
+    costs: fee, fixed fee, smallest order, slippage, funding per candle for shorts, impact.
+    stops: stop-loss, take-profit, trailing stop, as fractions; nan where there is none.
+    sizing: kind, amount, cash to begin with.
+    fractions: the amount at each candle, where it is not always the same; else empty.
+    """
+
+    at_open: bool
+    costs: np.ndarray
+    stops: np.ndarray
+    sizing: np.ndarray
+    fractions: np.ndarray
 
 
 @inlined
@@ -144,11 +163,7 @@ def simulate(
     history: History,
     events: np.ndarray,
     words: np.ndarray,
-    at_open: bool,
-    costs: np.ndarray,
-    stops: np.ndarray,
-    sizing: np.ndarray,
-    fractions: np.ndarray,
+    terms: Terms,
     tally: np.ndarray,
     trades: np.ndarray,
     equity: np.ndarray,
@@ -158,11 +173,10 @@ def simulate(
     """Run one account and fill `tally` (and, where they have room, `trades` and `equity`).
 
     events: the signals' bits, at the candle that executes them; words: the same memory,
-    eight candles a word, as far as they fill it. costs: fee, fixed fee, smallest order,
-    slippage, funding per candle for shorts, impact. sizing: kind, amount, cash to begin with.
-    fractions: the amount at each candle, where it is not always the same; else empty.
-    account, curve: room to work in, ACCOUNT_ROWS and CURVE_ROWS long.
+    eight candles a word, as far as they fill it. account, curve: room to work in,
+    ACCOUNT_ROWS and CURVE_ROWS long.
     """
+    at_open, costs, stops, sizing, fractions = terms
     open_, high, low, close, volume, market, sums, highest, lowest = history
     n = len(close)
     account[:] = 0.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from finsight.backtesting import indicators, known_indicators
 from finsight.backtesting.candle_arrays import CandleArrays
+from finsight.backtesting.conditions import Condition, codes_of, mark_set, numbers_of
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction, Parameter, unknown
@@ -78,17 +79,6 @@ class Strategy(Protocol):
         """Write the signals' bits into zeroed `events`, that of candle i at i + shift."""
 
 
-class Marking(NamedTuple):
-    """What a built-in strategy reads, the bits that its direction may set, and where."""
-
-    candles: CandleArrays
-    rows: Sequence[np.ndarray]
-    values: Values
-    sides: int
-    shift: int
-    events: np.ndarray
-
-
 @dataclass(frozen=True)
 class BuiltInStrategy:
     """A strategy described by its parameters, its indicators and how it reads them."""
@@ -96,8 +86,9 @@ class BuiltInStrategy:
     name: str
     description: str
     parameters: tuple[Parameter, ...]
-    needs: Callable[[Values], Sequence[Row]]
-    reads: Callable[[Marking], None]
+    needs: tuple[tuple[str, str], ...]
+    """Its indicators: the name of each, and of the parameter that is its window."""
+    conditions: tuple[Condition, ...]
     rising: tuple[str, ...] = ()
     """Parameters of which each must be less than the next."""
     reads_beside: str | None = None
@@ -120,7 +111,20 @@ class BuiltInStrategy:
         return out
 
     def rows(self, values: Values) -> Sequence[Row]:
-        return self.needs(values)
+        return tuple((name, int(values[window])) for name, window in self.needs)
+
+    def rows_of(self, columns: Mapping[str, np.ndarray], sets: int) -> tuple[list[Row], np.ndarray]:
+        """The rows that many sets need, each once, and which of them each set reads.
+
+        Shape of the latter: (sets, indicators).
+        """
+        known: dict[Row, int] = {}
+        places = np.empty((sets, len(self.needs)), dtype=np.int64)
+        for at, (name, window) in enumerate(self.needs):
+            windows, which = np.unique(columns[window].astype(np.int64), return_inverse=True)
+            rows = [known.setdefault((name, int(one)), len(known)) for one in windows]
+            places[:, at] = np.array(rows)[which]
+        return list(known), places
 
     def mark(
         self,
@@ -131,7 +135,16 @@ class BuiltInStrategy:
         shift: int,
         events: np.ndarray,
     ) -> None:
-        self.reads(Marking(candles, rows, values, SIDES[direction], shift, events))
+        table = np.array([*rows, candles.close])
+        mark_set(
+            codes_of(self.conditions, SIDES[direction]),
+            numbers_of(self.conditions, values, 1)[0],
+            np.arange(len(table)),
+            table,
+            shift,
+            np.empty((2, len(candles.close))),
+            events,
+        )
 
 
 def checked(

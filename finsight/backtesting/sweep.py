@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from finsight.backtesting.blocks import (
     BLOCK_SETS,
@@ -38,8 +38,8 @@ from finsight.domain.backtest import with_metadata
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 
-_BYTES_AT_ONCE = 1 << 20
-"""What a task gathers before it gives it back: less than a full block's rows."""
+_BYTES_AT_ONCE = 4 << 20
+"""What a task gathers before it gives it back: three or four blocks, a second or two of work."""
 
 
 def sweep(
@@ -238,9 +238,12 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
     batches: Any = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
     begun: dict[int, list[pa.Table]] = {}
     for batch in batches:
-        for block in np.unique(batch.column("__block").to_numpy()).tolist():
+        numbers = batch.column("__block").to_numpy()
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for start, stop in pairwise(edges):
+            block = int(numbers[start])
             pieces = begun.setdefault(block, [])
-            pieces.append(batch.filter(pa.compute.equal(batch.column("__block"), block)))
+            pieces.append(batch.slice(start, stop - start))
             if sum(piece.num_rows for piece in pieces) < len(work.blocks[block]):
                 continue  # Ray Data cuts a large block.
             whole = pa.concat_tables(begun.pop(block)).drop_columns(["__block"])

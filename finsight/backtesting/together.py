@@ -23,7 +23,7 @@ from finsight.backtesting.look_ahead import look_ahead
 from finsight.backtesting.one_clock import carried, spread, target_weights, worth_held
 from finsight.backtesting.shared_account import simulate_shared
 from finsight.backtesting.single import TIME, one_row, provenance_of, rules_of
-from finsight.backtesting.strategies import Strategy, indicator_row
+from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.user_strategy import opened
 from finsight.domain.backtest import LookAhead, MissingCandles, Provenance
 from finsight.domain.errors import InvalidInput
@@ -143,8 +143,7 @@ def run_together(
         try:
             arrays[symbol], chosen = opened(given, strategy)
             values = chosen.check(parameters or {})
-            rows = [indicator_row(arrays[symbol], row) for row in chosen.rows(values)]
-            signals[symbol] = Engine(arrays[symbol], chosen, rules).events(values, rows)
+            signals[symbol] = Engine(arrays[symbol], chosen, rules).events(values)
         except InvalidInput as exc:
             raise InvalidInput(f"{symbol}: {exc}") from exc
     account = _account(arrays, shares, rules)

@@ -23,7 +23,7 @@ from finsight.backtesting.single import (
     trade_table,
 )
 from finsight.backtesting.statistics import statistics
-from finsight.backtesting.strategies import Strategy, indicator_row
+from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.tallies import STATISTICS, Market, Tallies
 from finsight.backtesting.user_strategy import opened, resolve
 from finsight.domain.backtest import WalkForwardResult
@@ -199,8 +199,7 @@ def _signals(
     """The stretch's events: computed on everything up to its end, a way out on its last candle."""
     known = part(candles, 0, fold.test_to)
     engine = Engine(known, strategy, rules)
-    rows = [indicator_row(known, row) for row in strategy.rows(values)]
-    events = engine.events(values, rows)[fold.test_from :]
+    events = engine.events(values)[fold.test_from :]
     if rules.shift:
         events[0] = 0  # the signal of a candle before the stretch
     events[-1] = LONG_EXIT | SHORT_EXIT

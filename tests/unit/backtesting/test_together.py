@@ -23,15 +23,13 @@ def theirs(candles, parameters, rebalance, weights=None):
     from finsight.backtesting.candle_arrays import candle_arrays
     from finsight.backtesting.engine import Engine
     from finsight.backtesting.single import rules_of
-    from finsight.backtesting.strategies import indicator_row
     from finsight.backtesting.user_strategy import resolve
 
     strategy, rules = resolve("ma_cross"), rules_of("next_open", "long", COSTS, None, None)
     events = {}
     for name, table in candles.items():
         arrays = candle_arrays(table)
-        rows = [indicator_row(arrays, row) for row in strategy.rows(parameters)]
-        events[name] = Engine(arrays, strategy, rules).events(parameters, rows)
+        events[name] = Engine(arrays, strategy, rules).events(parameters)
     times = candles["BTC"].ts_ms
     places = {name: np.arange(len(times)) for name in candles}
     shares = weights or {name: 1 / len(candles) for name in candles}
