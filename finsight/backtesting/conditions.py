@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from finsight.backtesting.compiled import compiled
-from finsight.backtesting.indicators import exponential_average, mark_crossings, mark_levels
+from finsight.backtesting.compiled import uncounted
+from finsight.backtesting.indicators import average_into
 from finsight.backtesting.kernel import LONG_ENTRY
+from finsight.backtesting.marks import AT_ONCE, mark_crossings, mark_levels
 
 BEGINS, CROSSES, STAYS = 0, 1, 2
 _ROW, _APART, _LEVEL, _BAND, _AVERAGED = 0, 1, 2, 3, 4
@@ -112,20 +113,44 @@ def numbers_of(
     return numbers
 
 
-@compiled
-def mark_set(
+def candles_at_once(conditions: Sequence[Condition], candles: int) -> int:
+    """How many candles of a condition can be looked at by themselves.
+
+    An average of a line needs all that came before: then it is all of them.
+    """
+    whole = any(condition.b.form == _AVERAGED for condition in conditions)
+    return candles if whole else min(2 * AT_ONCE, candles)
+
+
+def mark_once(
+    table: np.ndarray, codes: np.ndarray, numbers: np.ndarray, shift: int, events: np.ndarray
+) -> None:
+    """Add the signals of a single set to `events`; table: its indicators, and last the closes."""
+    candles = len(events)
+    before, sides = np.zeros((len(codes), 2), np.uint8), np.empty(AT_ONCE, np.uint8)
+    room, places = np.empty((2, candles)), np.arange(len(table))
+    mark(0, candles, codes, numbers, places, table, shift, before, room, sides, events)
+
+
+@uncounted
+def mark(
+    first: int,
+    stop: int,
     codes: np.ndarray,
     numbers: np.ndarray,
     places: np.ndarray,
     table: np.ndarray,
     shift: int,
+    before: np.ndarray,
     room: np.ndarray,
+    sides: np.ndarray,
     events: np.ndarray,
 ) -> None:
-    """Add one set's signals to `events`, those of candle i at i + shift.
+    """Add one set's signals of candles `first` up to `stop` to `events`, of candle i at i + shift.
 
     numbers: the set's, one a condition. places: in which row of `table` each of the
-    strategy's indicators is, and last the closes. room: two rows to work in.
+    strategy's indicators is, and last the closes. before: two bytes a condition, zeros at
+    the first candle. room: two rows of `candles_at_once`, sides: AT_ONCE bytes to work in.
     """
     for at in range(len(codes)):
         code = codes[at]
@@ -133,42 +158,43 @@ def mark_set(
         if above == 0 and below == 0:
             continue
         if code[_KIND] == BEGINS:
-            if shift < len(events):
+            if first == 0 and shift < len(events):
                 events[shift] |= np.uint8(above | below)
             continue
-        a = _drawn(code[_A : _A + 3], 0.0, places, table, table[0], room[0])
-        b = _drawn(code[_B : _B + 3], numbers[at], places, table, a, room[1])
-        if code[_KIND] == CROSSES:
-            mark_crossings(a, b, above, below, shift, events)
+        a, b = room[0, : stop - first], room[1, : stop - first]
+        if code[_A] == _ROW:
+            a = table[places[code[_A + 1]], first:stop]
         else:
-            mark_levels(a, b, above, below, shift, events)
+            _draw(code[_A : _A + 3], 0.0, places, table, first, a, a)
+        if code[_B] == _ROW:
+            b = table[places[code[_B + 1]], first:stop]
+        else:
+            _draw(code[_B : _B + 3], numbers[at], places, table, first, a, b)
+        if code[_KIND] == STAYS:
+            mark_levels(first, a, b, above, below, shift, events)
+            continue
+        for start in range(0, len(a), AT_ONCE):
+            x, y = a[start : start + AT_ONCE], b[start : start + AT_ONCE]
+            mark_crossings(first + start, x, y, above, below, shift, events, before[at], sides)
 
 
-@compiled
-def _drawn(
+@uncounted
+def _draw(
     line: np.ndarray,
     number: float,
     places: np.ndarray,
     table: np.ndarray,
-    first: np.ndarray,
-    room: np.ndarray,
-) -> np.ndarray:
-    """A line's values, in a row of `table` or in `room`."""
+    first: int,
+    a: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Write a line's values from candle `first` on into `out`; a: the condition's first line."""
     form = line[0]
     if form == _AVERAGED:
-        average: np.ndarray = exponential_average(first, int(number))
-        return average
-    if form == _LEVEL:
-        room[:] = number
-        return room
-    x, y = table[places[line[1]]], table[places[line[2]]]
-    if form == _ROW:
-        row: np.ndarray = x
-        return row
-    if form == _APART:
-        for i in range(len(room)):
-            room[i] = x[i] - y[i]
+        average_into(a, int(number), out)
+    elif form == _LEVEL:
+        out[:] = number
     else:
-        for i in range(len(room)):
-            room[i] = x[i] + number * y[i]
-    return room
+        x, y = table[places[line[1]], first:], table[places[line[2]], first:]
+        for i in range(len(out)):
+            out[i] = x[i] - y[i] if form == _APART else x[i] + number * y[i]

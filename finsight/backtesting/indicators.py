@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finsight.backtesting.compiled import compiled
-from finsight.backtesting.eights import first_byte
-
-ABOVE, BELOW = np.uint8(1), np.uint8(2)
-_AT_ONCE = 2_048
+from finsight.backtesting.compiled import compiled, uncounted
 
 
 @compiled
@@ -41,7 +37,15 @@ def exponential_average(x: np.ndarray, span: int) -> np.ndarray:
 
     Leading nans of `x` are stepped over. Source: pandas `ewm(span=n, adjust=False)`.
     """
-    out = np.full(len(x), np.nan)
+    out = np.empty(len(x))
+    average_into(x, span, out)
+    return out
+
+
+@uncounted
+def average_into(x: np.ndarray, span: int, out: np.ndarray) -> None:
+    """`exponential_average`, into an array that is there."""
+    out[:] = np.nan
     com = (span - 1) / 2.0
     weight = 1.0 / (1.0 + com)
     kept = 1.0 - weight
@@ -58,7 +62,6 @@ def exponential_average(x: np.ndarray, span: int) -> np.ndarray:
             seen += 1
         if seen >= span:
             out[i] = average
-    return out
 
 
 @compiled
@@ -141,46 +144,3 @@ def earlier_highest(x: np.ndarray, window: int) -> np.ndarray:
 def earlier_lowest(x: np.ndarray, window: int) -> np.ndarray:
     """The lowest of the n values before this one: min(x_{i-n}, …, x_{i-1})."""
     return -earlier_highest(-x, window)
-
-
-@compiled
-def mark_crossings(
-    a: np.ndarray, b: np.ndarray, above: int, below: int, shift: int, events: np.ndarray
-) -> None:
-    """Add the bits `above` to `events` where `a` goes above `b`, `below` where it goes below.
-
-    To go above is: a > b now, not so on the candle before, and a < b at some time since
-    both began. (So an average that starts above has not crossed.) This is vectorbt's
-    `crossed_above`. The event of candle i is put at i + shift: when it is executed.
-    """
-    n = len(a) - shift
-    sides = np.zeros(_AT_ONCE, dtype=np.uint8)  # few enough to stay in the nearest cache
-    words = sides.view(np.uint64)
-    was = seen = np.uint8(0)
-    for start in range(0, len(a), _AT_ONCE):
-        x, y = a[start : start + _AT_ONCE], b[start : start + _AT_ONCE]
-        count = len(x)
-        for j in range(count):  # many candles at a time, in vector registers
-            sides[j] = np.uint8(x[j] > y[j]) | np.uint8(np.uint8(x[j] < y[j]) << np.uint8(1))
-        sides[count : (count + 7) // 8 * 8] = 0
-        for word in range((count + 7) // 8):
-            eight = words[word]
-            changed = eight ^ (eight << np.uint64(8) | np.uint64(was))
-            while changed != np.uint64(0):
-                at = first_byte(changed)
-                now, i = sides[8 * word + at], start + 8 * word + at
-                if i < n and now != 0 and seen & np.uint8(3 - now) != 0:
-                    events[i + shift] |= np.uint8(above if now == ABOVE else below)
-                seen |= now
-                changed &= ~(np.uint64(0xFF) << np.uint64(8 * at))
-            was = np.uint8(eight >> np.uint64(56))
-
-
-@compiled
-def mark_levels(
-    a: np.ndarray, b: np.ndarray, above: int, below: int, shift: int, events: np.ndarray
-) -> None:
-    """Add the bits `above` to `events` on every candle with a > b, `below` on a < b."""
-    for i in range(len(a) - shift):
-        events[i + shift] |= np.uint8(np.uint8(a[i] > b[i]) * above)
-        events[i + shift] |= np.uint8(np.uint8(a[i] < b[i]) * below)

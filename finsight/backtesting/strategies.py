@@ -10,7 +10,7 @@ import numpy as np
 
 from finsight.backtesting import indicators, known_indicators
 from finsight.backtesting.candle_arrays import CandleArrays
-from finsight.backtesting.conditions import Condition, codes_of, mark_set, numbers_of
+from finsight.backtesting.conditions import Condition, codes_of, mark_once, numbers_of
 from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT, SHORT_ENTRY, SHORT_EXIT
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction, Parameter, unknown
@@ -135,14 +135,11 @@ class BuiltInStrategy:
         shift: int,
         events: np.ndarray,
     ) -> None:
-        table = np.array([*rows, candles.close])
-        mark_set(
+        mark_once(
+            np.array([*rows, candles.close]),
             codes_of(self.conditions, SIDES[direction]),
             numbers_of(self.conditions, values, 1)[0],
-            np.arange(len(table)),
-            table,
             shift,
-            np.empty((2, len(candles.close))),
             events,
         )
 

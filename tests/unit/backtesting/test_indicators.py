@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from finsight.backtesting import indicators
+from finsight.backtesting import indicators, marks
 from tests.builders import a_walk
 
 CLOSE = np.array(a_walk(2_000, seed=5).column("close"))
@@ -54,7 +54,9 @@ def test_the_relative_strength_of_a_price_that_stands_still_is_in_the_middle():
 
 def crossings(a, b, shift=0):
     events = np.zeros(len(a), dtype=np.uint8)
-    indicators.mark_crossings(np.array(a, float), np.array(b, float), 1, 2, shift, events)
+    before, room = np.zeros(2, dtype=np.uint8), np.empty(marks.AT_ONCE, dtype=np.uint8)
+    lines = np.array(a, float), np.array(b, float)
+    marks.mark_crossings(0, *lines, 1, 2, shift, events, before, room)
     return events.tolist()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from finsight.backtesting import indicators
+from finsight.backtesting import indicators, marks
 from finsight.backtesting.built_in import BUILT_IN
 from finsight.backtesting.candle_arrays import candle_arrays
 from finsight.backtesting.engine import Engine, Rules
@@ -42,15 +42,19 @@ def test_the_next_event_is_found_eight_candles_at_a_time(candles):
                 assert next_event(events, words, start, wanted) == expected
 
 
+@pytest.mark.parametrize("at_once", [8, 64, marks.AT_ONCE])
 @pytest.mark.parametrize("candles", [1, 8, 23, 200])
-def test_crossings_are_those_of_their_definition(candles):
+def test_crossings_are_those_of_their_definition(candles, at_once):
     draw = np.random.default_rng(candles)
     for shift in (0, 1):
         a = draw.integers(0, 3, candles).astype(float)  # ties are frequent
         b = np.full(candles, 1.0)
         a[: min(3, candles)] = np.nan
         events = np.zeros(candles, dtype=np.uint8)
-        indicators.mark_crossings(a, b, 1, 2, shift, events)
+        before, room = np.zeros(2, dtype=np.uint8), np.empty(marks.AT_ONCE, dtype=np.uint8)
+        for first in range(0, candles, at_once):
+            lines = a[first : first + at_once], b[first : first + at_once]
+            marks.mark_crossings(first, *lines, 1, 2, shift, events, before, room)
         expected = np.zeros(candles, dtype=np.uint8)
         for i in range(1, candles - shift):
             if a[i] > b[i] and not a[i - 1] > b[i - 1] and (a[:i] < b[:i]).any():
