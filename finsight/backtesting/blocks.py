@@ -20,7 +20,7 @@ from finsight.domain.backtest import Provenance
 from finsight.domain.errors import InvalidInput, StoreUnavailable
 
 BLOCK_SETS = 4_096
-_BLOCKS_A_TASK = 32
+_BLOCKS_A_TASK = 64
 ROW = "__row"
 """The column that says which set of the grid a row of a part is."""
 
@@ -55,13 +55,14 @@ def tiled(sets: ParameterSets, block_sets: int = BLOCK_SETS) -> list[np.ndarray]
 def shared_out(blocks: list[int], workers: int) -> list[list[int]]:
     """Deal the blocks out as tasks, large ones first.
 
-    A task costs its worker some two tenths of a second; small ones at the end let all workers
-    end together. Each is two thirds of a worker's share of what is left (Polychronopoulos and
+    A task costs its worker a tenth of a second or two; small ones at the end let all workers
+    end together. Each is four fifths of a worker's share of what is left (Polychronopoulos and
     Kuck 1987, "Guided Self-Scheduling"), but never so much that a lost worker repeats a lot.
     """
     tasks, start = [], 0
     while start < len(blocks):
-        size = max(1, min(_BLOCKS_A_TASK, 2 * (len(blocks) - start) // (3 * workers)))
+        left = len(blocks) - start
+        size = max(1, min(2, left // workers), min(_BLOCKS_A_TASK, 4 * left // (5 * workers)))
         tasks.append(blocks[start : start + size])
         start += size
     return tasks
