@@ -226,4 +226,4 @@ def test_every_block_is_in_one_task_and_the_last_tasks_are_small(blocks, workers
     sizes = [len(task) for task in tasks]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 1
-    assert max(sizes) <= 32
+    assert max(sizes) <= 64
