@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,11 +33,15 @@ from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.simulate import Terms, simulate
 from finsight.backtesting.sizing import volatility_fractions
 from finsight.backtesting.strategies import SIDES, BuiltInStrategy, Strategy, Values, indicator_row
+from finsight.backtesting.user_loop import Loop, loop_around
+from finsight.backtesting.user_strategy import UserStrategy
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sizing, Stops
 
 TABLE_BYTES = 256 * 2**20
 _SETS_A_TASK = 32
+_WORTH_COMPILING = 512
+"""Sets of a user's strategy for which a loop is compiled around it: some two seconds."""
 
 _SIZING_KINDS = {
     "all_in": ALL_IN,
@@ -121,7 +125,8 @@ class Engine:
             failures: dict[int, str] = {}
             starts = range(0, len(sets), _SETS_A_TASK)
             tasks = [range(start, min(start + _SETS_A_TASK, len(sets))) for start in starts]
-            for failed in mapped(partial(self._tally_some, sets, table), tasks):
+            loop = self._loop(sets)
+            for failed in mapped(partial(self._tally_some, sets, loop, table), tasks):
                 failures |= failed
         return Tallied(table, failures)
 
@@ -144,7 +149,22 @@ class Engine:
         self._mark(values, events)
         return events
 
-    def _tally_some(self, sets: ParameterSets, table: np.ndarray, some: range) -> dict[int, str]:
+    def _loop(self, sets: ParameterSets) -> Loop | None:
+        if len(sets) < _WORTH_COMPILING or not isinstance(self.strategy, UserStrategy):
+            return None
+        rules = self.rules
+        how = (self._history, rules.direction, rules.shift, self._terms)
+        return loop_around(self.strategy, sets, self.candles, *how)
+
+    def _tally_some(
+        self, sets: ParameterSets, loop: Loop | None, table: np.ndarray, some: range
+    ) -> dict[int, str]:
+        if loop is not None:
+            piece = slice(some.start, some.stop)
+            with suppress(InvalidInput):  # Set by set, the right ones get their figures.
+                if loop(piece, table[piece]):
+                    return {}
+            table[piece] = np.nan
         no_trades, no_equity = np.empty((0, len(TRADE_FIELDS))), np.empty(0)
         failures: dict[int, str] = {}
         events = np.empty(len(self.candles.close), dtype=np.uint8)

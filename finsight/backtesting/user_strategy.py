@@ -28,7 +28,7 @@ class UserStrategy:
     parameters: tuple[Parameter, ...] | None = None
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
-        self._function = function
+        self.function = function
         self.name = name
 
     def check(self, given: Mapping[str, Any]) -> dict[str, float]:
@@ -63,26 +63,30 @@ class UserStrategy:
         where = f"the strategy {self.name}({asked})"
         try:
             # A stranger's function may raise anything; it is named and the sweep goes on.
-            answer = self._function(candles, **numbers)
+            answer = self.function(candles, **numbers)
         except Exception as exc:
             raise InvalidInput(f"{where} raised {type(exc).__name__}: {exc}") from exc
         signals = _signals(answer, len(candles.close), where)
-        if len(signals) == 2:
-            bits: tuple[int, ...] = {
-                Direction.LONG: (LONG_ENTRY, LONG_EXIT),
-                Direction.SHORT: (SHORT_ENTRY, SHORT_EXIT),
-                Direction.BOTH: (LONG_ENTRY, SHORT_ENTRY),
-            }[direction]
-        else:
-            keeps_long, keeps_short = direction != Direction.SHORT, direction != Direction.LONG
-            bits = (
-                LONG_ENTRY * keeps_long,
-                LONG_EXIT * keeps_long,
-                SHORT_ENTRY * keeps_short,
-                SHORT_EXIT * keeps_short,
-            )
+        bits = bits_of(direction, len(signals))
         for bit, signal in zip(bits, signals, strict=True):
             events[shift:] |= np.uint8(bit) * signal[: len(events) - shift].astype(np.uint8)
+
+
+def bits_of(direction: Direction, signals: int) -> tuple[int, ...]:
+    """What each of a function's two or four signals means in a direction."""
+    if signals == 2:
+        return {
+            Direction.LONG: (LONG_ENTRY, LONG_EXIT),
+            Direction.SHORT: (SHORT_ENTRY, SHORT_EXIT),
+            Direction.BOTH: (LONG_ENTRY, SHORT_ENTRY),
+        }[direction]
+    keeps_long, keeps_short = direction != Direction.SHORT, direction != Direction.LONG
+    return (
+        LONG_ENTRY * keeps_long,
+        LONG_EXIT * keeps_long,
+        SHORT_ENTRY * keeps_short,
+        SHORT_EXIT * keeps_short,
+    )
 
 
 def resolve(strategy: str | Callable[..., Any] | Strategy) -> Strategy:
