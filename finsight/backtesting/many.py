@@ -20,8 +20,12 @@ from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.simulate import Terms, simulate
 from finsight.backtesting.strategies import BuiltInStrategy, Row, indicator_row
 
-_SIDE = 8
-_SETS_A_PIECE = _SIDE * _SIDE
+_SIDE = 4
+"""Neighbouring values of each of two indicators, in sets that are tried together."""
+_SIGNAL_BYTES = 4 << 20
+"""Of signals, a byte a candle, that are there at once in each thread."""
+_SETS_A_PIECE = 64
+"""Between two steps back to Python."""
 _FEWEST_ROWS = 8
 
 Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -83,11 +87,9 @@ class Many:
         mapped: Mapped,
         threads: int,
     ) -> None:
-        conditions = self.strategy.conditions
-        codes, at_once = (
-            codes_of(conditions, self.sides),
-            candles_at_once(conditions, table.shape[1]),
-        )
+        conditions, candles = self.strategy.conditions, table.shape[1]
+        codes, at_once = codes_of(conditions, self.sides), candles_at_once(conditions, candles)
+        together = max(1, min(_SIDE * _SIDE, _SIGNAL_BYTES // candles))
         order = _by_neighbourhood(places)
         places = np.column_stack([places, np.full(len(places), -1)])
         # Few enough sets at a time that all threads end together.
@@ -98,7 +100,7 @@ class Many:
             sums = np.empty((len(sets), TALLY_COLUMNS))
             tally_sets(
                 self.past, table, codes, places[sets], numbers[sets], self.shift, self.terms,
-                at_once, sums,
+                together, at_once, sums,
             )  # fmt: skip
             tally[sets] = sums
 
@@ -114,35 +116,39 @@ def tally_sets(
     numbers: np.ndarray,
     shift: int,
     terms: Terms,
+    together: int,
     at_once: int,
     tally: np.ndarray,
 ) -> None:
     """Signals, then the account, of every set; see `mark` and `simulate`.
 
-    The signals of all sets are read off a stretch of candles before the next one: the sets
-    share indicators, and a stretch of these stays in the processor's cache.
+    The signals of sets that are tried together are read off a stretch of candles before the
+    next one: they share indicators, and a stretch of these stays in the processor's cache.
     """
     sets, candles = len(places), table.shape[1]
-    events = np.zeros((sets, candles), dtype=np.uint8)
-    before = np.zeros((sets, len(codes), 2), dtype=np.uint8)
+    events = np.empty((together, candles), dtype=np.uint8)
+    before = np.empty((together, len(codes), 2), dtype=np.uint8)
     room, sides = np.empty((2, at_once)), np.empty(AT_ONCE, dtype=np.uint8)
-    for first in range(0, candles, at_once):
-        stop = min(first + at_once, candles)
-        for one in range(sets):
-            mark(
-                first, stop, codes, numbers[one], places[one], table, shift, before[one], room,
-                sides, events[one],
-            )  # fmt: skip
     no_trades, no_equity = np.empty((0, len(TRADE_FIELDS))), np.empty(0)
     account, curve = np.empty(ACCOUNT_ROWS), np.empty(CURVE_ROWS)
-    for one in range(sets):
-        own = events[one]
-        words = own[: candles // 8 * 8].view(np.uint64)
-        simulate(past, own, words, terms, tally[one], no_trades, no_equity, account, curve)
+    for start in range(0, sets, together):
+        some = range(min(together, sets - start))
+        events[:], before[:] = 0, 0
+        for first in range(0, candles, at_once):
+            stop = min(first + at_once, candles)
+            for one in some:
+                mark(
+                    first, stop, codes, numbers[start + one], places[start + one], table, shift,
+                    before[one], room, sides, events[one],
+                )  # fmt: skip
+        for one in some:
+            own, sums = events[one], tally[start + one]
+            words = own[: candles // 8 * 8].view(np.uint64)
+            simulate(past, own, words, terms, sums, no_trades, no_equity, account, curve)
 
 
 def _by_neighbourhood(places: np.ndarray) -> np.ndarray:
-    """Order the sets so that any few dozen that follow each other need few indicators."""
+    """Order the sets so that any few that follow each other need few indicators."""
     if places.shape[1] < 2:
         return np.arange(len(places))
     return np.lexsort([column // _SIDE for column in reversed(places.T)])
