@@ -1,249 +1,291 @@
-"""Figures that a text compares, compared: an encoder reads digits in pieces and can't.
+"""Says in words which of two compared figures is the higher one.
 
-"EPS came to 0.25 euros, compared with 0.42" says that earnings fell, but in no word. Marked,
-it reads "EPS came to lower 0.25 euros, compared with 0.42", which a small model understands.
+An encoder reads figures in pieces and can't tell which is the higher. So a word is put before each
+figure that the text compares with another: "profit was EUR 8.3 mn , compared to EUR 8.4 mn" becomes
+"profit was lower EUR 8.3 mn , compared to EUR 8.4 mn". Whether higher is good (profit) or bad
+(costs) is left to it. A loss lies below nothing: a smaller one is "higher". Every gap is bounded.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 COMPARES_FIGURES = "finsight_compares_figures"
 """What a model's files say, where it was trained on texts that went through here."""
 
-_CURRENCIES = {
-    "$": "usd", "us$": "usd", "usd": "usd", "usdt": "usd", "€": "eur", "eur": "eur",
-    "euro": "eur", "euros": "eur", "£": "gbp", "gbp": "gbp", "sek": "sek", "nok": "nok",
-    "dkk": "dkk", "crowns": "kr", "rub": "rub", "eek": "eek", "ltl": "ltl", "lt": "ltl",
-    "litas": "ltl", "lvl": "lvl", "btc": "btc", "eth": "eth",
-}  # fmt: skip
-_MAGNITUDES = {
-    "k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "mln": 1e6, "mil": 1e6, "million": 1e6,
-    "b": 1e9, "bn": 1e9, "bln": 1e9, "billion": 1e9, "tn": 1e12, "trillion": 1e12,
-}  # fmt: skip
-_SHARES = ("%", "percent", "per cent", "pct")
-_CENTS = ("c", "cent", "cents")
-
-
-def _any_of(*words: str) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-
-
+_CODES = "EUR|USD|GBP|GBX|SEK|NOK|DKK|CHF|JPY|CNY|INR|RUB|CAD|AUD|HKD|PLN|EEK|LVL|LTL|BTC|ETH"
+_PREFIX = (  # x20ac and "& euro ;" are what is left of a euro sign in some texts
+    rf"(?:(?i:\b(?:{_CODES}|euros?|x20ac|rs)\s{{0,2}})|&\s?euro\s?;\s?"
+    r"|\(\s{0,2}(?i:x20ac|euro)\s?\)\s?|(?:\b(?:US|AU|NZ|HK|A|C|S|R))?[$€£¥₹]\s{0,2})"
+)
 _FIGURE = re.compile(
-    rf"(?<![\w.,])(?:(?P<before>{_any_of(*_CURRENCIES)})\s?)?(?P<sign>[-−+])?"
-    r"(?P<number>\d+(?:\s?,\d{3}(?!\d))*(?:\s?\.\d+|,\d{1,2}(?!\d))?)"
-    rf"(?:\s?(?P<kind>{_any_of(*_MAGNITUDES, *_SHARES, *_CENTS)})(?!\w))?"
-    rf"(?(before)|(?:\s?(?P<after>{_any_of(*(c for c in _CURRENCIES if c.isalpha()))})(?!\w))?)"
-    r"(?![\w]|-[a-z])",
-    re.IGNORECASE,
+    rf"(?<![\w.,/:$€£])(?P<prefix>{_PREFIX})?(?P<sign>[-+−])?(?P<number>"
+    r"\d{1,3}(?:\s?,\d{3}){1,4}(?!\d)(?:\s?\.\d{1,6})?|\d{1,3}(?:\.\d{3}){2,4}(?!\d)"
+    r"|\d{1,3}(?: \d{3}){1,4}(?![\d.,]\d|\d)|\d{1,15}(?:\s?[.,]\d{1,8})?)"
+    r"(?:\s?-?(?P<scale>(?i:thousand|trillion|billion|million|mill|mln|mio|bln|trn|mn|bn|tn)\b)"
+    r"|(?(prefix)\s?)(?P<letter>[kKmMbBtT])\b)?(?:(?(prefix)(?!)|[\s-]{0,2}(?P<unit>(?i:"
+    rf"percentage points?|pct points?|basis points?|bps|pp|per ?cent|pct|%|{_CODES}|euros?|yen|"
+    r"dollars?|pounds?|crowns?|kron(?:or|a)|rupees|rou?bles|cents?|pence|[cp](?=\W|$)|€|£))"
+    r"(?!\w|\s?\d)))?"
 )
-_THAN = r"(?<!\w)(?:from|compared (?:to|with)|in comparison (?:to|with)|against|versus|vs)(?!\w)"
-_COMPARED = re.compile(rf"^[^\d;]{{0,70}}{_THAN}[^\d;]{{0,70}}$", re.IGNORECASE)
-_EXPECTED = re.compile(
-    r"^[^\d]{0,45}(?<!\w)(?:consensus|(?:estimates?|expectations?|forecasts?|est\.?) of)(?!\w)"
-    r"[^\w]{0,3}(?:(?:estimate|forecasts?|of|is|was|up|down)[^\w]{1,3}){0,2}$",
-    re.IGNORECASE,
+_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_NAMES = {"€": "EUR", "x20ac": "EUR", "euro": "EUR", "$": "USD", "us$": "USD", "doll": "USD"}
+_NAMES |= {"£": "GBP", "poun": "GBP", "¥": "JPY", "yen": "JPY", "pct": "%", "perc": "%"}
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
+_TIME_AFTER = re.compile(
+    rf"(?i)\s?[-–/]?\s?(?:{_MONTH}\b|(?<=M\s)20\d\d|(?:month|year|day|week|hour|minute|quarter)s?"
+    r"|[ap]\.?m\b|[hq][1-4]\b|(?:st|nd|rd|th)\b)|[:/]\d|-[a-z]|\.\d"
 )
-# A verb, or "to", ends what "from" is about.
-_NOT_TO = r"(?:(?! (?:to|was|were|is|rose|fell|grew|came|stood|\w+ed) )[^\d;])"
-_EARLIER = re.compile(rf"{_THAN}{_NOT_TO}{{0,25}}$", re.IGNORECASE)
-_FROM = re.compile(rf"(?<!\w)from{_NOT_TO}{{0,25}}$", re.IGNORECASE)
-_TO = re.compile(r"^(?:(?! and )[^\d;,]){0,70}(?<!\w)to[^\d;]{0,25}$", re.IGNORECASE)
-_RANGE = re.compile(r"(?<!\w)(?:rang(?:e|es|ed|ing)|between)(?!\w)[^\d]{0,25}$", re.IGNORECASE)
-_LOSS_OR_PROFIT = re.compile(
-    r"(?<!\w)(?:loss|losses|negative|deficit|profits?|positive)(?!\w)", re.I
+_TIME_BEFORE = re.compile(rf"(?i)(?:\b(?:{_MONTH}\.?|no\.)\s?|(?:[a-z]|\b(?:19|20)\d\d)[-/–])$")
+_NOT_A_NOUN = {
+    "in", "for", "a", "an", "the", "from", "to", "compared", "as", "versus", "vs", "against",
+    "year", "last", "on", "at", "up", "down", "and", "or", "of", "while", "by", "per", "with",
+    "profit", "loss", "net", "operating", "during", "this", "after", "was", "is", "but",
+    "before", "ago", "than",
+}  # fmt: skip
+_CHANGES = (
+    r"\b(?:ris|rose|rais|grow|grew|increas|climb|jump|surg|soar|gain|improv|expan|widen|doubl|tripl"
+    r"|up\b|lift|boost|higher|fall|fell|drop|declin|decreas|cut|lower|reduc|slid|slip|plung|plumm"
+    r"|sank|sink|tumbl|shr[aiu]nk|narrow|contract|weaken|down\b|halv|revis|chang|mov|sw[iu]ng|turn"
+    r"|trim|slash|hik|crash|rall|rebound|return|strengthen|dip|eas|went|upgrad|los(?:t|es|ing)\b)"
 )
-_AFTERWARDS = re.compile(r"^\s?(?:(?:net|operating|pre-?tax)\s)?(?:(loss)|profit)(?!\w)", re.I)
-_SAID = re.compile(r"(?<!\w)(?:higher|lower|unchanged)\s$", re.IGNORECASE)
-_TWO_NUMBERS = re.compile(r"\d\D+\d")
-_DOWN = re.compile(r"(?<!\w)down\s?$", re.IGNORECASE)
-# What holds digits but no figure of its own to compare.
-_MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
-_ASIDE = re.compile(
-    r"\([^()]{0,60}\)|\b(?:19|20)\d\d\s?[-/]\s?\d\d\b|\b[QH][1-4]\b|\b[1-4]Q\b"
-    rf"|\b{_MONTH}\s\d{{1,2}}\b|\b\d{{1,2}}\s{_MONTH}(?!\w)",
-    re.IGNORECASE,
+_CHANGE = re.compile(rf"(?i){_CHANGES}")
+_STEP = re.compile(rf"(?i)(?:\bby|\bfrom|{_CHANGES}[a-z]*)\s*$")
+_BASE = re.compile(
+    r"(?i)\b(?:from|compared\s(?:to|with)|versus|vs\b\.?|against|as opposed to|relative to"
+    r"|in comparison (?:to|with)|after(?=\san?\s(?:[\w-]+\s){0,2}(?:loss|profit)\sof\b)"
+    r"|(?:increase|rise|growth|improvement|gain|decrease|decline|drop)\s(?:over|on)|than"
+    r"(?=\s(?:the|last|its|a year|analyst|year|expected|forecast|consensus|market|estimate)))(?!\w)"
 )
-_ALREADY_WHOLE = 10_000
-_SMALL = 1_000
-_LOOKED_BACK = 60
-_WORDS = {1: "higher", 0: "unchanged", -1: "lower"}
+_BLOCKED = re.compile(  # what may not stand between "compared with" and the base
+    r"[;:]|,(?! when\b)|(?<!when )(?<!when it )(?<!when they )\b(?:was|were|total\w*|amount\w*)\b"
+    r"|[.!?]\s+[A-Z]|\b(?:to|and|while|but|by|through|is|came|stood|rose|fell)\b"
+    r"|\b(?:year|period|quarter|half|\d{4})\s*$"
+)
+_HOPED = re.compile(  # a forecast is a base, and so is "(previously 3 %)"
+    r"(?i)\b(?:consensus(?: \w+){0,2}(?: of| for)?|(?:beat\w*|exceed\w*|surpass\w*|above|below"
+    r"|ahead of|miss\w*|topp\w*|in line with|short of|than)(?: [\w'-]+){0,4} (?:estimates?"
+    r"|expectations?|forecasts?|guidance)(?: of| for)?|(?:analysts?|economists?|market)(?: had)?"
+    r" (?:expected|forecast)):?(?: up| down| an?| the)?\s*$|[(,;/]\s?(?:previous(?:ly)?|prior|year"
+    r"[- ](?:ago|earlier)|est\.?|estimate|expected|forecast):?\s*$|\bwh(?:ile|ereas|en) a year"
+    r" (?:before|earlier|ago) ?,?(?: [\w'-]+){0,5} $|(?:period|year|20\d\d) ?\( ?$|\( ?20\d\d ?: ?$"
+)
+_BRACKET_END = re.compile(r"\s?(?:(?:[,;]|in|for)?\s?(?:a year \w+|[\dQH/ –-]{2,12}))?\s?\)")
+_TO = re.compile(r"(?i)(?<!due)(?:^|\s)to(?:\s[\w'-]{1,20}){0,5}\s*$")
+_BREAK = re.compile(r"[.!?]\s+[A-Z]|[;\n]|\b(?:while|whereas|but|although|and)\b")
+_SENTENCE_END = re.compile(r"[.!?]\s+[A-Z]|\n|\b(?:while|whereas)\b(?! a year)")
+_SIDE = re.compile(  # "on sales of 50" and "including a gain of 2" say something else beside
+    r"(?i)(?:\bon (?:net |total )?(?:sales|revenues?|turnover|volumes?)(?: of)?|\b(?:includ(?:ing"
+    r"|es?)|excluding|of which|representing|corresponding to|or|with an?|by|margin of)(?: (?!(?:to"
+    r"|was|were|is|are|at|total\w*|amount\w*|came|stood|rose|fell)\b)[\w'-]+){0,4})\s*$"
+)
+_CONVERTED = re.compile(r"[\s(/-]{0,4}(?:or |about |approx\. |some )?")
+_RESULT = re.compile(
+    r"(?i)(?P<below>(?<!impairment )(?<!credit )(?<!loan )(?<!job )\bloss(?:es)?\b(?![-/]| ratio))"
+    r"|\b(?:profits?|earnings|eps|income|ebit\w*|sales|revenues?|turnover|surplus|gain|cash)\b"
+)
+_RESULT_AFTER = re.compile(r"(?i)\s?(?:net |operating )?(?:(?P<below>loss)|profit|gain)\b")
+_FALL = re.compile(
+    r"(?i)\b(?:down|fell|declined|loss of)(?: by)?\s*\||\|\s?(?:drop|decline|fall|decrease)\b"
+)
+_MARKED = re.compile(rf"\b(?:higher|lower|unchanged) (?=(?:{_PREFIX})?[-+−]?\d)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Figure:
-    """Where a figure stands, and what it is: `number` times `magnitude`, of a kind.
-
-    kind: its currency, "%" for a share, "n" for a small whole number of something, else "".
-    """
+    """A figure as written: "EUR 8.3 mn" is 8.3, scale 1e6, kind "EUR". A plain one's kind is ""."""
 
     start: int
     end: int
     number: float
-    magnitude: float
+    scale: float
     kind: str
-
-    def beside(self, other: _Figure) -> float:
-        """Its value: "3.2 against 3.3 billion" means billions both times."""
-        says_it = self.magnitude > 1 or self.number >= _ALREADY_WHOLE or self.kind == "%"
-        return self.number * (self.magnitude if says_it else max(other.magnitude, 1.0))
+    noun: str
+    lead: str
+    tail: str
+    below: bool | None
 
 
 def with_comparisons(text: str) -> str:
-    """Return `text` with "higher", "lower" or "unchanged" before each figure that is compared.
+    """`text` with "higher ", "lower " or "unchanged " before each figure it compares with another.
 
-    A figure is compared with the one after "from", "compared with", "against", "versus" or a
-    consensus, and "from 3 to 5" the other way round, where both are of one kind: the same
-    currency, or shares. A loss is below nothing. Everything else stays as it was, and what is
-    marked already too.
+    "EPS rose to $1.2 from $1" becomes "EPS rose to higher $1.2 from $1". Marked text stays.
     """
-    if _TWO_NUMBERS.search(text) is None:
+    if not re.search(r"\d\D+\d", text) or _MARKED.search(text):
         return text
-    # What stands in brackets, years and quarters are looked over, at the same places.
-    seen = _ASIDE.sub(_blank, text)
-    seen = _FIGURE.sub(lambda one: _blank(one) if _is_year(one) else one[0], seen)
-    figures = _ranges_joined(seen, list(_figures(seen)))
-    seen, figures = _without_conversions(seen, figures)
+    figures = _without_conversions(_with_ranges(list(_figures(text)), text), text)
     marks: dict[int, str] = {}
-    for place, one in enumerate(figures):
-        following = range(place + 1, min(place + 3, len(figures)))
-        number = next((n for n in following if _alike(one, figures[n])), None)
-        if number is None:
-            continue
-        other = figures[number]
-        between = seen[one.end : other.start]
-        for inside in figures[place + 1 : number]:
-            # "27.4 billion, down 2 percent from 28.1 billion": looked over, too.
-            between = between.replace(seen[inside.start : inside.end], " ", 1)
-        at = _compared_at(seen, between, one, other, number == place + 1)
-        if at is not None and at not in marks and not _SAID.search(text[max(0, at - 12) : at]):
-            first, second = _signed(seen, between, one, other)
-            rises = (first > second) - (first < second)
-            marks[at] = _WORDS[rises if at == one.start else -rises]
-    edges = [0, *sorted(marks), len(text)]
-    return "".join(
-        text[start:end] + (f"{marks[end]} " if end in marks else "")
-        for start, end in pairwise(edges)
-    )
+    bases: set[int] = set()
+    for index, base in enumerate(figures):
+        new = _compared(index, figures, bases, text)
+        if new:
+            marks.setdefault(new.start, _word(new, base))
+    cuts = sorted({0, *marks, len(text)})
+    return "".join([marks.get(start, "") + text[start:end] for start, end in pairwise(cuts)])
 
 
 def _figures(text: str) -> Iterator[_Figure]:
-    for found in _FIGURE.finditer(text):
-        number = _number(found["number"])
-        kind = (found["kind"] or "").lower()
-        currency = _CURRENCIES.get((found["before"] or found["after"] or "").lower(), "")
-        if kind in _CENTS:
-            number, currency = number / 100, currency or "usd"
-        if kind in _SHARES:
-            currency = "%"
-        elif not kind and not currency and "." not in found["number"] and number < _SMALL:
-            currency = "n"
-        just_before = text[max(0, found.start() - len("down ")) : found.start()]
-        if found["sign"] in ("-", "−") or _DOWN.search(just_before):
-            number = -number
-        yield _Figure(found.start(), found.end(), number, _MAGNITUDES.get(kind, 1.0), currency)
+    """The figures that could be compared: no years, dates, times or parts of words."""
+    before = 0
+    carried: bool | None = None
+    for match in _FIGURE.finditer(text):
+        start, end = match.span()
+        lead, tail = text[max(before, start - 160) : start], text[end : end + 40]
+        kind, worth = _kind(match["prefix"] or match["unit"] or "")
+        dated = re.fullmatch(r"(?:19|20)\d\d", match["number"]) or _TIME_BEFORE.search(lead)
+        plain = not kind and not match["scale"]
+        if tail[:1].isalnum() or (plain and (dated or _TIME_AFTER.match(text, end))):
+            continue
+        scale = (match["scale"] or match["letter"] or "").lower()
+        worth *= _SCALES.get(scale, _SCALES.get(scale[:1], 1.0))
+        number, below = _number(match["number"]), _below(lead, tail)
+        if kind == "%":
+            carried, below = below, bool(_FALL.search(f"{lead[-30:]}|{tail}"))
+        else:
+            carried, below = None, carried if below is None else below
+        if match["sign"] or re.search(r"\b(?:negative|minus)\s*$", lead[-20:]):
+            number, below = number * (1 if match["sign"] == "+" else -1), False
+        word = re.match(r"\s?([a-z]{2,24})\b", tail)
+        noun = word[1].rstrip("s") if word and word[1] not in _NOT_A_NOUN else ""
+        yield _Figure(start, end, number, worth, kind, noun, lead, tail, below)
+        before = end
 
 
-def _is_year(found: re.Match[str]) -> bool:
-    alone = not (found["before"] or found["kind"] or found["after"] or found["sign"])
-    return alone and re.fullmatch(r"(?:19|20)\d\d", found["number"]) is not None
+def _number(written: str) -> float:
+    """8.3 for "8.3", "8,3" and "8 .3"; 8300 for "8,300", "8 300" and "8 ,300"."""
+    digits = re.sub(r"\s|\.(?=\d{3}\.)|(?<=\.\d{3})\.", "", written)
+    if re.fullmatch(r"\d+,\d+", digits) and not re.fullmatch(r"[1-9]\d*,\d{3}", digits):
+        digits = digits.replace(",", ".")
+    return float(digits.replace(",", ""))
 
 
-def _number(text: str) -> float:
-    """Read "1,275", "0 .98" and "37,7"."""
-    text = text.replace(" ", "")
-    whole, comma, rest = text.rpartition(",")
-    decimal = comma and len(rest) < 3
-    return float(f"{whole.replace(',', '')}.{rest}" if decimal else text.replace(",", ""))
+def _kind(unit: str) -> tuple[str, float]:
+    """The kind of a figure and what one of its units is worth: ("GBP", 0.01) for pence."""
+    name = re.sub(r"[\s&;().]", "", unit).lower()
+    if re.match(r"percentagep|pctp|bas|bps|pp$", name):
+        return "points", 0.01 if name.startswith("b") else 1.0
+    if name in {"p", "pence", "gbx", "c", "cent", "cents"}:
+        return "cents" if name[0] == "c" else "GBP", 0.01
+    return _NAMES.get(name, _NAMES.get(name[:4], name.upper())), 1.0
 
 
-def _ranges_joined(text: str, figures: list[_Figure]) -> list[_Figure]:
-    """Take "1.5%-2%" and "between 3 and 5" for one figure, worth its middle."""
-    joined: list[_Figure] = []
-    for figure in figures:
-        last = joined[-1] if joined else None
-        gap = text[last.end : figure.start] if last else ""
-        if last and (
-            (gap.strip() in ("-", "–") or (not gap and figure.number < 0))
-            or (gap.strip() == "and" and _RANGE.search(_just_before(text, last)))
+def _below(lead: str, tail: str) -> bool | None:
+    """Whether the words around a figure call it a loss, a profit, or (None) neither."""
+    found = [*_RESULT.finditer(lead), _RESULT_AFTER.match(tail)]
+    words = [match["below"] for match in found if match]
+    return words[-1] is not None if words else None
+
+
+def _with_ranges(figures: list[_Figure], text: str) -> list[_Figure]:
+    """The figures with each range ("3-5 %", "$3 to $5") as one figure, its middle."""
+    merged = figures[:1]
+    for high in figures[1:]:
+        low = merged[-1]
+        gap = text[low.end : high.start][:9].strip()
+        dashed = gap in {"-", "–", "-up"} or (not gap and text[high.start] in "-–")
+        between = gap == "and" and low.lead.endswith("between ")
+        same = low.kind in {"", high.kind} and not low.noun
+        one = low.number * (high.scale if low.scale == 1.0 else low.scale) / high.scale
+        two = abs(high.number) if dashed else high.number
+        if (
+            same
+            and one < two
+            and (dashed or between or (gap == "to" and not _STEP.search(low.lead)))
         ):
-            magnitude = max(last.magnitude, figure.magnitude)
-            middle = (last.number + abs(figure.number)) / 2
-            kind = figure.kind if last.kind in ("n", "") else last.kind
-            joined[-1] = _Figure(last.start, figure.end, middle, magnitude, kind)
-        else:
-            joined.append(figure)
-    return joined
+            middle = (one + two) / 2
+            high = replace(high, start=low.start, number=middle, lead=low.lead, below=low.below)
+            merged.pop()
+        merged.append(high)
+    return merged
 
 
-def _without_conversions(text: str, figures: list[_Figure]) -> tuple[str, list[_Figure]]:
-    """Look over "$ 4.5 mln" in "3.5 mln euro $ 4.5 mln": it says the same again."""
-    kept: list[_Figure] = []
-    letters = list(text)
-    for figure in figures:
-        last = kept[-1] if kept else None
-        if last and _other_money(last, figure) and not text[last.end : figure.start].strip():
-            letters[figure.start : figure.end] = " " * (figure.end - figure.start)
-        else:
+def _without_conversions(figures: list[_Figure], text: str) -> list[_Figure]:
+    """The figures without those that repeat the one before in another currency."""
+    kept = figures[:1]
+    for before, figure in pairwise(figures):
+        kinds = {before.kind, figure.kind}
+        money = len(kinds) == 2 and not kinds & {"", "%", "points", "cents"}
+        if not (money and _CONVERTED.fullmatch(text[before.end : figure.start][:20])):
             kept.append(figure)
-    return "".join(letters), kept
+    return kept
 
 
-def _other_money(one: _Figure, other: _Figure) -> bool:
-    return one.kind != other.kind and {one.kind, other.kind}.isdisjoint(("%", "n", ""))
-
-
-def _alike(one: _Figure, other: _Figure) -> bool:
-    if one.kind == other.kind:
-        return True
-    return "" in (one.kind, other.kind) and not {"%", "n"} & {one.kind, other.kind}
-
-
-def _compared_at(
-    text: str, between: str, one: _Figure, other: _Figure, next_to_each_other: bool
-) -> int | None:
-    """Where the figure that is compared stands; None where nothing compares the two."""
-    before = _just_before(text, one)
-    if _COMPARED.match(between) or _EXPECTED.match(between):
-        # Where it stands after "from" itself, it is what another was compared with.
-        return None if _EARLIER.search(before) else one.start
-    if next_to_each_other and one.kind != "n" and _FROM.search(before) and _TO.match(between):
-        return None if _RANGE.search(before) else other.start
-    return None
-
-
-def _signed(text: str, between: str, one: _Figure, other: _Figure) -> tuple[float, float]:
-    """Both values; a loss is below nothing, and the second is one where nobody says otherwise."""
-    first, second = one.beside(other), other.beside(one)
-    said = _said_of(_just_before(text, one), text[one.end :])
-    said_then = _said_of(between, text[other.end :])
-    if said_then is None:
-        said_then = said if said == "loss" else None
-    return (-first if _below(said) else first), (-second if _below(said_then) else second)
-
-
-def _said_of(before: str, after: str) -> str | None:
-    """Whether a figure is called a loss, "negative", or a profit; None where nobody says."""
-    called = _AFTERWARDS.match(after)
-    if called:
-        return "loss" if called[1] else "profit"
-    said = list(_LOSS_OR_PROFIT.finditer(before))
-    if not said:
+def _compared(index: int, figures: list[_Figure], bases: set[int], text: str) -> _Figure | None:
+    """The figure that is compared with figures[index], if that one is the base of a comparison."""
+    base = figures[index]
+    link = _link(base, text)
+    if not link:
         return None
-    word = said[-1][0].lower()
-    return "loss" if word in ("loss", "losses", "deficit") else word
+    bases.add(index)
+    stop = _BREAK if link == "from" else _SENTENCE_END
+    for new in figures[index + 1 : index + 3] if link in {"from", "first"} else []:
+        gap = text[base.end : new.start][:161]
+        if len(gap) > 160 or stop.search(gap):
+            break
+        if _alike(new, base) and (_TO.search(new.lead) if link == "from" else "," in gap):
+            return new
+    beside: _Figure | None = None
+    for place in range(index - 1, max(-1, index - 7), -1):
+        new = figures[place]
+        if base.start - new.end > 260 or stop.search(text[new.end : base.start]):
+            break
+        bracketed = link == "bracket" and (base.kind or base.scale > 1)
+        if _alike(new, base) and not (bracketed and new.kind != base.kind):
+            if place in bases or not _SIDE.search(new.lead[-60:]):
+                return None if place in bases else new
+            beside = beside or new
+    return beside if link == "with" else None
 
 
-def _below(said: str | None) -> bool:
-    return said in ("loss", "negative")
+def _link(base: _Figure, text: str) -> str:
+    """How the text makes this figure the base of a comparison: "from", "with", ... or ""."""
+    lead = base.lead
+    if re.fullmatch(r" ?\( ?", lead) and _BRACKET_END.match(base.tail):
+        clear = base.kind or base.scale > 1 or base.number % 1 or base.number < 0
+        return "bracket" if clear else ""
+    hoped = re.match(r" consensus\b(?!\W{0,3}(?:of |at |was )?[A-Z]{0,3} ?[$€£\d])", base.tail)
+    if hoped or _HOPED.search(lead):
+        return "with"
+    found = list(_BASE.finditer(lead))
+    if not found or _BLOCKED.search(lead, found[-1].end()):
+        return ""
+    word, before = found[-1][0].lower(), lead[: found[-1].start()].strip()
+    if word == "from":
+        dated = base.kind and re.search(r"\b(?:year|quarter|period|20\d\d)\b", base.tail)
+        moves = dated or _CHANGE.search(text, max(0, base.start - 120), base.start)
+        return "with" if before.endswith((", up", ", down")) else "from" if moves else ""
+    opening = (not before and base.start == len(lead)) or before.endswith(".")
+    return "first" if "compared" in word and opening else "with"
 
 
-def _just_before(text: str, figure: _Figure) -> str:
-    return text[max(0, figure.start - _LOOKED_BACK) : figure.start]
+def _alike(new: _Figure, base: _Figure) -> bool:
+    """Whether two figures are of one kind, or one leaves out what the other says."""
+    kinds = {new.kind, base.kind}
+    if "" not in kinds:
+        return len(kinds) == 1 or ("cents" in kinds and not kinds & {"%", "points"})
+    if len(kinds) == 1:
+        return not (new.noun and base.noun) or new.noun == base.noun
+    bare = base if new.kind else new
+    return not bare.noun and (bare.scale == 1.0 or not kinds & {"%", "points"})
 
 
-def _blank(found: re.Match[str]) -> str:
-    return " " * len(found[0])
+def _word(new: _Figure, base: _Figure) -> str:
+    """The word and a space; one scale counts for both in "8.3 mn compared to 8.4", if it can."""
+    sizes = []
+    for figure, scale in ((new, base.scale), (base, new.scale)):
+        shared = figure.scale == 1.0 and scale > 1.0 and abs(figure.number) < 10_000
+        sizes.append(figure.number * (scale if shared else figure.scale))
+    one, two = sizes
+    guessed = sizes != [new.number * new.scale, base.number * base.scale]
+    if guessed and not abs(two) <= abs(one) * 100 <= abs(two) * 10_000:
+        return ""
+    one = -abs(one) if new.below else one
+    loss = new.below and new.kind != "%" if base.below is None else base.below
+    two = -abs(two) if loss else two
+    if abs(one - two) <= 1e-9 * abs(one):
+        said = re.search(r"\b(up|down) from\b", base.lead)
+        return "unchanged " if not said else "higher " if said[1] == "up" else "lower "
+    return "higher " if one > two else "lower "
