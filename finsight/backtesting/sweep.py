@@ -231,7 +231,7 @@ def _over_ray(work: BlockWork, todo: list[int]) -> Iterator[tuple[int, pa.Table]
                 yield table.append_column("__block", pa.array([block] * table.num_rows))
 
     dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks))
-    # Full blocks come back one by one as they are done, not all with the task's end.
+    # Blocks come back a few at a time as they are done, not all with the task's end.
     dataset.context.target_max_block_size = _BYTES_AT_ONCE
     dataset.context.memory_usage_poll_interval_s = None  # Nobody reads what it would find.
     done = dataset.map_batches(do, batch_size=None, num_cpus=1, zero_copy_batch=True)
