@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from finsight.adapters.write_ahead import log_ahead
 from finsight.domain.accuracy import ForecastError
 from finsight.domain.candle import Series
 from finsight.domain.errors import NotFound, StoreUnavailable
@@ -125,7 +126,7 @@ class SqliteForecastStore:
             db = sqlite3.connect(self._path, timeout=self._timeout_s)
             try:
                 if not self._made:
-                    db.execute("PRAGMA journal_mode=WAL")
+                    log_ahead(db, self._timeout_s)
                     db.executescript(_SCHEMA)
                     _add_roles(db)
                     self._made = True

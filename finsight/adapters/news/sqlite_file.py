@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from finsight.adapters.news.sqlite_schema import migrate
+from finsight.adapters.write_ahead import log_ahead
 from finsight.domain.errors import StoreUnavailable
 
 BUSY_S = 20.0
@@ -65,7 +65,7 @@ class SqliteFile:
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            _log_ahead(db)
+            log_ahead(db, BUSY_S)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             migrate(db)
@@ -73,20 +73,6 @@ class SqliteFile:
             db.close()
             raise
         return db
-
-
-def _log_ahead(db: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; SQLite doesn't wait its busy time for this one change."""
-    give_up_at = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up_at:
-                raise
-            time.sleep(0.02)
-        else:
-            return
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
+from finsight.adapters.write_ahead import log_ahead
 from finsight.domain.errors import NotFound, StoreUnavailable
 from finsight.domain.timeframe import from_ms, to_ms
 from finsight.domain.training_job import JobState, TrainingJob
@@ -144,7 +145,7 @@ class SqliteTrainingJobs:
             db = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None)
             try:
                 if not self._made:
-                    db.execute("PRAGMA journal_mode=WAL")
+                    log_ahead(db, self._timeout_s)
                     db.executescript(_SCHEMA)
                     self._made = True
                 db.execute("PRAGMA synchronous=FULL")
