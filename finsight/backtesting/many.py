@@ -15,6 +15,7 @@ from finsight.backtesting.curve import CURVE_ROWS
 from finsight.backtesting.history import History
 from finsight.backtesting.kernel import TALLY_COLUMNS, TRADE_FIELDS
 from finsight.backtesting.marks import AT_ONCE
+from finsight.backtesting.memory import LEAST_ROWS
 from finsight.backtesting.orders import ACCOUNT_ROWS
 from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.simulate import Terms, simulate
@@ -26,7 +27,6 @@ _SIGNAL_BYTES = 4 << 20
 """Of signals, a byte a candle, that are there at once in each thread."""
 _SETS_A_PIECE = 64
 """Between two steps back to Python."""
-_FEWEST_ROWS = 8
 
 Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -57,7 +57,7 @@ class Many:
         numbers = numbers_of(self.strategy.conditions, sets.columns, len(sets))
         rows, places = self.strategy.rows_of(sets.columns, len(sets))
         tally = np.empty((len(sets), TALLY_COLUMNS))
-        most = max(_FEWEST_ROWS, table_bytes // (8 * len(self.candles.close)))
+        most = max(LEAST_ROWS, table_bytes // (8 * len(self.candles.close)))
         for stretch in _stretches(places, most):
             needed, local = np.unique(places[stretch], return_inverse=True)
             table = self._table([rows[row] for row in needed], mapped)

@@ -13,7 +13,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _COLUMNS = 64
 """Of a finished row, parameters included; there are some forty, and some room."""
 
-_LEAST_ROWS = 8
+LEAST_ROWS = 8
 """Indicator rows that an engine holds at least, whatever it is allowed."""
 
 _A_SET = 2048
@@ -56,7 +56,7 @@ def tables_within(
     rows = sets * _COLUMNS * 8
     a_row = candles * 8
     fixed = _ROOM + rows + workers * (_CANDLE_COLUMNS * a_row + min(block, sets) * _A_SET)
-    least = fixed + workers * _LEAST_ROWS * a_row
+    least = fixed + workers * LEAST_ROWS * a_row
     if memory_bytes < least:
         raise InvalidInput(
             f"a sweep of {sets:,} sets over {candles:,} candles (workers: {workers}) takes at "

@@ -22,7 +22,7 @@ from finsight.backtesting.kernel import TALLY_COLUMNS, TRADE_FIELDS
 from finsight.backtesting.orders import ACCOUNT_ROWS
 from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.simulate import Terms, simulate
-from finsight.backtesting.user_strategy import UserStrategy, bits_of
+from finsight.backtesting.user_strategy import UserStrategy, bits_of, number
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Direction
 
@@ -66,42 +66,48 @@ def loop_around(
 ) -> Loop | None:
     """Return what tries the sets of a slice and fills their sums, a row a set.
 
-    It answers whether every set's signals were as long as the candles, and raises InvalidInput
-    where one raised. A parameter is a whole number where all of its values are. None where
-    there is nothing to gain or numba can't: the function isn't numba's, or returns something
-    else than arrays of booleans.
+    It answers whether it did, and raises InvalidInput where a set raised. It doesn't where a
+    set's signals are not as long as the candles, nor where a parameter is a whole number in
+    some of the sets alone: set by set each gets its own kind, in whatever block it stands.
+    None where there is nothing to gain or numba can't: the function isn't numba's, or returns
+    something else than arrays of booleans.
     """
     function, columns = strategy.function, sets.columns
     if not is_jitted(function) or not columns:
         return None
-    typed = tuple(_typed(column) for column in columns.values())
-    first = {name: column[0].item() for name, column in zip(columns, typed, strict=True)}
+    first = {name: float(column[0]) for name, column in columns.items()}
     try:
         strategy.mark(candles, (), first, direction, shift, np.zeros(len(candles.close), np.uint8))
     except InvalidInput:
         return None  # Called set by set, it is found out for which of them, and said.
-    if not _are_booleans(function(candles, **first)):
+    asked = {name: number(value) for name, value in first.items()}
+    if not _are_booleans(function(candles, **asked)):
         return None
     loop = _compiled(function, tuple(columns))
     bits = [np.array(bits_of(direction, count), dtype=np.int64) for count in (2, 4)]
 
     def some(piece: slice, tally: np.ndarray) -> bool:
-        own = tuple(column[piece] for column in typed)
+        own = [_of_one_kind(column[piece]) for column in columns.values()]
+        if any(column is None for column in own):
+            return False
         try:
             # A stranger's function may raise anything.
-            return loop(past, candles, own, *bits, shift, terms, tally)
+            return loop(past, candles, tuple(own), *bits, shift, terms, tally)
         except Exception as exc:
             raise InvalidInput(f"{strategy.name} raised {type(exc).__name__}: {exc}") from exc
 
     try:
-        some(slice(0, 0), np.empty((0, TALLY_COLUMNS)))
+        some(slice(0, 1), np.empty((1, TALLY_COLUMNS)))
     except InvalidInput:
         return None  # Called by itself it compiles, and within a loop it doesn't.
     return some
 
 
-def _typed(column: np.ndarray) -> np.ndarray:
-    whole = bool((column == np.round(column)).all())
+def _of_one_kind(column: np.ndarray) -> np.ndarray | None:
+    """The values as `number` makes them, where all of them are whole or none is."""
+    whole = sum(isinstance(number(value), int) for value in column.tolist())
+    if 0 < whole < len(column):
+        return None
     return column.astype(np.int64) if whole else column
 
 

@@ -35,7 +35,7 @@ class UserStrategy:
         for name, value in given.items():
             if isinstance(value, bool) or not hasattr(value, "__float__"):
                 raise InvalidInput(f"{name} must be a number, not {value!r}")
-        return {name: _number(value) for name, value in given.items()}
+        return {name: number(value) for name, value in given.items()}
 
     def ruled_out(self, sets: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.zeros(len(next(iter(sets.values()))) if sets else 1, dtype=bool)
@@ -58,7 +58,7 @@ class UserStrategy:
             InvalidInput: the function raised, or returned something else than signals;
                 the message names the parameters.
         """
-        numbers = {name: _number(value) for name, value in values.items()}
+        numbers = {name: number(value) for name, value in values.items()}
         asked = ", ".join(f"{name}={value:g}" for name, value in numbers.items())
         where = f"the strategy {self.name}({asked})"
         try:
@@ -165,6 +165,7 @@ def _signals(answer: Any, candles: int, where: str) -> list[np.ndarray]:
     return [signal.astype(np.bool_) for signal in signals]
 
 
-def _number(value: Any) -> float | int:
-    number = float(value)
-    return int(number) if number == round(number) and abs(number) < 2**53 else number
+def number(value: Any) -> float | int:
+    """What a user's function gets for a parameter: an integer where it is whole."""
+    given = float(value)
+    return int(given) if given == round(given) and abs(given) < 2**53 else given

@@ -7,6 +7,8 @@ from numba import njit
 from finsight.backtesting import sweep
 from finsight.backtesting.candle_arrays import candle_arrays
 from finsight.backtesting.engine import Engine, Rules
+from finsight.backtesting.kernel import TALLY_COLUMNS
+from finsight.backtesting.parameter_sets import ParameterSets
 from finsight.backtesting.user_loop import loop_around
 from finsight.backtesting.user_strategy import UserStrategy
 from finsight.domain.strategy import Costs, Direction
@@ -14,6 +16,9 @@ from tests.builders import a_walk
 
 WALK = a_walk(400, seed=3)
 GRID = {"back": range(2, 32), "hold": range(3, 23)}  # 600 sets: worth compiling a loop
+
+
+ONE_SET = {"back": [2], "hold": [3]}
 
 
 @njit
@@ -47,6 +52,15 @@ def short_on_nine(candles, back, hold):
 
 
 @njit
+def kinds(candles, back):
+    """What whole numbers alone do: whoever makes them others is found out."""
+    entries, exits = momentum(candles, 5, 5)
+    if isinstance(back, int):
+        entries[:200] = False
+    return entries, exits
+
+
+@njit
 def as_numbers(candles, back, hold):
     entries, exits = momentum(candles, back, hold)
     return entries.astype(np.float64), exits.astype(np.float64)
@@ -57,18 +71,11 @@ def plainly(function):
     return lambda candles, **given: function(candles, **given)
 
 
-def loop_of(function, grid=GRID):
-    sets = Columns(grid)
+def loop_of(function, grid=ONE_SET):
+    sets = ParameterSets({n: np.array([float(v) for v in of]) for n, of in grid.items()}, 0)
     engine = Engine(candle_arrays(WALK), UserStrategy(function, "a"), Rules())
     how = (engine._history, Direction.LONG, 1, engine._terms)
     return loop_around(engine.strategy, sets, engine.candles, *how)
-
-
-class Columns:
-    """The first set of a grid."""
-
-    def __init__(self, grid):
-        self.columns = {name: np.array([float(values[0])]) for name, values in grid.items()}
 
 
 @pytest.mark.parametrize("function", [momentum, both_sides])
@@ -86,6 +93,18 @@ def test_parameters_are_numbers_of_their_kind_and_defaults_hold():
     found = sweep(WALK, momentum, grid).to_pandas()
     assert found.equals(sweep(WALK, plainly(momentum), grid).to_pandas())
     assert found["trades"].nunique() > 2
+
+
+def test_a_number_is_of_the_same_kind_in_whatever_block_it_stands():
+    grid = {"back": np.arange(1, 601) / 4}
+    found = sweep(WALK, kinds, grid).to_pandas()
+    assert found["trades"].nunique() == 2
+    assert found.equals(sweep(WALK, kinds, grid, block_sets=512).to_pandas())
+    assert found.equals(sweep(WALK, plainly(kinds), grid).to_pandas())
+    some = loop_of(kinds, {"back": [1, 2, 2.5, 3.5]})
+    sums = np.empty((4, TALLY_COLUMNS))
+    done = [some(slice(*ends), sums[slice(*ends)]) for ends in ((0, 2), (2, 4), (0, 4))]
+    assert done == [True, True, False]
 
 
 @pytest.mark.parametrize(
