@@ -22,6 +22,7 @@ from finsight.ports.events import Delivery
 from finsight.recordings.faults import Fault
 from finsight.recordings.server import RECORDINGS, RecordedWorld, start_recorded_world
 from finsight.settings import ExchangeSettings, Settings
+from tests.ray.ended_actors import end
 
 NOW = datetime(2025, 12, 13, 12, 20, tzinfo=UTC)
 SINCE = datetime(2025, 9, 1, tzinfo=UTC)
@@ -52,7 +53,7 @@ def collector(ray_cluster, platform) -> Iterator[Any]:
     actor = ray_cluster.remote(CandleCollector).options(max_restarts=-1, num_cpus=0)
     handle = actor.remote(platform[0], "binance")
     yield handle
-    ray_cluster.kill(handle, no_restart=True)
+    end(ray_cluster, handle)
 
 
 def until(found: Callable[[], Any], within_s: float = 60) -> Any:

@@ -31,6 +31,7 @@ from finsight.wiring import (
     open_model_registry,
 )
 from tests.builders import BTC_HOURLY, ETH_HOURLY, HOUR, a_walk
+from tests.ray.ended_actors import end
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -75,7 +76,7 @@ async def worker(
     actor = ray_cluster.remote(ForecastWorker).options(num_cpus=0, max_restarts=-1)
     handle = actor.remote(settings)
     yield handle
-    ray_cluster.kill(handle)
+    end(ray_cluster, handle)
 
 
 async def collected(settings: Settings, series: Any, candles: CandleTable) -> None:

@@ -18,6 +18,7 @@ from finsight.domain.health import PartState
 from finsight.ports.news import ArticleQuery
 from finsight.settings import Settings
 from tests.builders import NOON
+from tests.ray.ended_actors import end
 from tests.web_server import Reply, a_web_server
 
 
@@ -38,7 +39,7 @@ def actor(ray_cluster: Any, settings: Settings) -> Iterator[Any]:
     actor = remote.options(num_cpus=0, max_restarts=-1).remote(settings)
     yield actor
     ray_cluster.get(actor.stop.remote())
-    ray_cluster.kill(actor)
+    end(ray_cluster, actor)
 
 
 def a_feed(name: str, count: int) -> bytes:
@@ -181,4 +182,4 @@ async def test_it_says_what_it_waits_for_while_there_is_no_event_server(
 
     await until(it_says_so)
     await actor.stop.remote()
-    ray_cluster.kill(actor)
+    end(ray_cluster, actor)

@@ -21,6 +21,7 @@ from finsight.domain.events import ArticleCollected, SentimentScored
 from finsight.domain.health import PartState
 from finsight.settings import APP_NAME, Settings
 from tests.builders import NOON, an_article
+from tests.ray.ended_actors import end
 from tests.ray.test_sentiment_deployment import load_model
 
 
@@ -42,7 +43,7 @@ def worker(ray_cluster: Any, settings: Settings, served: None) -> Iterator[Any]:
     actor = ray_cluster.remote(SentimentWorker)
     worker = actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(settings, 0)
     yield worker
-    ray_cluster.kill(worker)
+    end(ray_cluster, worker)
 
 
 def articles(count: int) -> list[Article]:
@@ -180,4 +181,4 @@ async def test_without_a_bus_it_says_so_and_keeps_trying(
         return health.state is PartState.LATE and bool(health.detail)
 
     await until(is_late, "a worker that says what is wrong")
-    ray_cluster.kill(actor)
+    end(ray_cluster, actor)
