@@ -19,6 +19,14 @@ def has_ray() -> bool:
     return ray is not None and bool(ray.is_initialized())
 
 
+def workers_on_a_node() -> int:
+    """How many tasks of one processor each the connected cluster's largest node runs at a time."""
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return max([1, *(int(one["Resources"].get("CPU", 0)) for one in nodes if one["Alive"])])
+
+
 def side_by_side(
     do: Callable[[Shared, Piece, int | None], Found],
     shared: Shared,

@@ -28,7 +28,7 @@ from finsight.backtesting.engine import TABLE_BYTES, Engine, Rules, Tallied
 from finsight.backtesting.luck import winner
 from finsight.backtesting.memory import keep_what_is_freed, tables_within
 from finsight.backtesting.parameter_sets import ParameterSets, parameter_sets
-from finsight.backtesting.side_by_side import has_ray
+from finsight.backtesting.side_by_side import has_ray, workers_on_a_node
 from finsight.backtesting.single import provenance_of, rules_of
 from finsight.backtesting.statistics import statistics
 from finsight.backtesting.strategies import Strategy
@@ -86,12 +86,15 @@ def sweep(
     arrays, picked = opened(candles, strategy)
     rules = rules_of(execution, direction, costs, stops, sizing)
     sets = parameter_sets(picked, grid, sample, seed, sampling)
-    if memory_bytes is not None:
-        workers = (os.cpu_count() or 1) if has_ray() else 1  # Threads share what they look up.
-        table_bytes = tables_within(
-            memory_bytes, len(sets), block_sets, len(arrays.close), workers, table_bytes
-        )
     blocks = tiled(sets, block_sets)
+    # One block is done sooner here than a pipeline is started.
+    spread = has_ray() and len(blocks) > 1
+    if memory_bytes is not None:
+        table_bytes = tables_within(
+            memory_bytes, len(sets), block_sets, len(arrays.close), table_bytes,
+            workers=workers_on_a_node() if spread else 1,
+            threads=1 if spread else threads or os.cpu_count() or 1,
+        )  # fmt: skip
     parts = Parts(Path(out)) if out is not None else None
     if parts:
         made_by = provenance_of(arrays, picked, rules, None, seed)
@@ -104,8 +107,6 @@ def sweep(
     for block in sorted(done):
         assert parts is not None
         rows.put(parts.read(block))
-    # One block is done sooner here than a pipeline is started.
-    spread = has_ray() and len(blocks) > 1
     for block, table in _over_ray(work, todo) if spread else work.here(todo, threads):
         if parts:
             parts.keep(block, table)

@@ -10,7 +10,7 @@ import pytest
 MIB = 2**20
 
 MEASURED = """
-import sys, threading
+import sys, threading, time
 import psutil
 import ray
 from finsight.backtesting import sweep
@@ -30,8 +30,16 @@ def watch():
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 ray.data.DataContext.get_current().enable_progress_bars = False
 walk = a_walk(60_000, seed=2)
-# Workers are started and have compiled.
-sweep(walk, "ma_cross", {"fast": range(3, 67), "slow": range(70, 90)}, block_sets=128)
+small = {"fast": range(3, 67), "slow": range(70, 90)}
+
+@ray.remote(num_cpus=1)
+def compiled():
+    sweep(walk, "ma_cross", small)
+    time.sleep(2)  # So that no worker does the other's, too.
+
+# Both workers are started and have compiled: what a process takes to live is not a sweep's.
+ray.get([compiled.remote(), compiled.remote()])
+sweep(walk, "ma_cross", small, block_sets=128)
 driver = psutil.Process()
 workers = [one.pid for one in driver.children(recursive=True) if one.name().startswith("ray::")]
 pids, over = [driver.pid, *workers], threading.Event()

@@ -62,6 +62,14 @@ def test_a_limit_changes_no_row() -> None:
 
 
 def test_too_little_is_refused_with_how_much_is_enough() -> None:
-    with pytest.raises(InvalidInput, match=r"at least 5\d\d MiB .* is allowed 100 MiB"):
-        tables_within(100 * MIB, 1_000_000, 2_048, 73_265, 2, 256 * MIB)
-    assert tables_within(2**31, 1_000_000, 2_048, 73_265, 2, 256 * MIB) == 256 * MIB
+    with pytest.raises(InvalidInput, match=r"threads in each: 1.* 5\d\d MiB .* allowed 100 MiB"):
+        tables_within(100 * MIB, 1_000_000, 2_048, 73_265, 256 * MIB, workers=2, threads=1)
+    plenty = tables_within(2**31, 1_000_000, 2_048, 73_265, 256 * MIB, workers=2, threads=1)
+    assert plenty == 256 * MIB
+
+
+def test_what_threads_have_under_way_is_taken_off_the_tables() -> None:
+    def tables(threads: int) -> int:
+        return tables_within(512 * MIB, 10_000, 2_048, 73_265, 2**40, workers=1, threads=threads)
+
+    assert tables(2) - tables(34) == 32 * 8 * 8 * 73_265
