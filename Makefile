@@ -26,9 +26,15 @@ demo: $(READY) ## the main job on recorded real data, offline; Ctrl-C stops it
 up: $(READY) ## the platform on live exchanges and feeds; Ctrl-C stops it
 	@$(BIN)/finsight up $(ARGS)
 
-test: $(READY) ## the test suite
+# What needs no Ray runs on every processor; what starts and kills processes wants them for itself.
+test: $(READY) ## the test suite; ARGS="tests/unit -k sweep" for a part of it
+ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --ignore tests/ray --ignore tests/journeys
+	@$(BIN)/python -m pytest tests/ray tests/journeys
 	@$(BIN)/python -m pytest -m "alone and not long" tests/ray/test_training_jobs.py
+endif
 
 test-long: $(READY) ## the tests that take a minute each (a quarter of an hour)
 	@$(BIN)/python -m pytest -m "long and not alone" $(ARGS)

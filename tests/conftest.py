@@ -10,6 +10,8 @@ from typing import Any
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# pytest-xdist sets it, and a console keeps for good what it finds when it is made.
+os.environ.pop("COLUMNS", None)
 
 import hypothesis
 import pytest
