@@ -93,18 +93,7 @@ class Engine:
         self.strategy = strategy
         self.rules = rules
         self._history = history(candles)
-        costs, stops, sizing = rules.costs, rules.stops, rules.sizing
-        funding = costs.funding / candles_a_year(candles)
-        paid = (costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage)
-        wanted = (stops.stop_loss, stops.take_profit, stops.trailing_stop)
-        varies = sizing.kind == "volatility"
-        self._terms = Terms(
-            rules.execution is Execution.NEXT_OPEN,
-            np.array([*paid, funding, costs.impact]),
-            np.array([np.nan if stop is None else stop for stop in wanted]),
-            np.array([_SIZING_KINDS[sizing.kind], sizing.amount, sizing.cash]),
-            volatility_fractions(candles, sizing, rules.shift) if varies else np.empty(0),
-        )
+        self._terms = terms_of(candles, rules)
 
     def tally(
         self, sets: ParameterSets, threads: int | None = None, table_bytes: int = TABLE_BYTES
@@ -197,6 +186,22 @@ class Engine:
             np.empty(ACCOUNT_ROWS),
             np.empty(CURVE_ROWS),
         )
+
+
+def terms_of(candles: CandleArrays, rules: Rules) -> Terms:
+    """The rules as the kernel takes them, for candles of this length."""
+    costs, stops, sizing = rules.costs, rules.stops, rules.sizing
+    funding = costs.funding / candles_a_year(candles)
+    paid = (costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage)
+    wanted = (stops.stop_loss, stops.take_profit, stops.trailing_stop)
+    varies = sizing.kind == "volatility"
+    return Terms(
+        rules.execution is Execution.NEXT_OPEN,
+        np.array([*paid, funding, costs.impact]),
+        np.array([np.nan if stop is None else stop for stop in wanted]),
+        np.array([_SIZING_KINDS[sizing.kind], sizing.amount, sizing.cash]),
+        volatility_fractions(candles, sizing, rules.shift) if varies else np.empty(0),
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Several symbols' candles, signals and worth at the same moments: a column a symbol."""
+"""Several symbols' candles and worth at the same moments: a column a symbol."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from finsight.backtesting.kernel import LONG_ENTRY, LONG_EXIT
-
 
 def spread(
     times: np.ndarray, places: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """One column a symbol over all `times`; nan where it has no candle."""
-    whole = np.full((len(times), len(places)), np.nan)
+    """One column a symbol over all `times`; where it has no candle, nan, or zero bits."""
+    kind = next(iter(columns.values())).dtype
+    whole = np.full((len(times), len(places)), np.nan if kind.kind == "f" else 0, kind)
     for number, symbol in enumerate(places):
         whole[places[symbol], number] = columns[symbol]
     return whole
@@ -25,32 +24,6 @@ def carried(closes: np.ndarray) -> np.ndarray:
     np.maximum.accumulate(rows, axis=0, out=rows)
     carried: np.ndarray = np.take_along_axis(closes, rows, axis=0)
     return carried
-
-
-def target_weights(
-    times: np.ndarray,
-    places: Mapping[str, np.ndarray],
-    signals: Mapping[str, np.ndarray],
-    shares: Mapping[str, float],
-    rebalance: int | None,
-) -> np.ndarray:
-    """The weight to trade to at each moment; nan where nothing is to be done."""
-    targets = np.full((len(times), len(places)), np.nan)
-    for number, symbol in enumerate(places):
-        bits = signals[symbol]
-        enters, leaves = (bits & LONG_ENTRY) > 0, (bits & LONG_EXIT) > 0
-        # A candle that says both says nothing, as everywhere.
-        said = np.where(enters & ~leaves, 1.0, np.where(leaves & ~enters, 0.0, np.nan))
-        at = np.where(np.isnan(said), 0, np.arange(len(said)))
-        np.maximum.accumulate(at, out=at)
-        state = np.nan_to_num(said[at])
-        turned = np.diff(state, prepend=0.0) != 0
-        orders = np.where(turned, state * shares[symbol], np.nan)
-        if rebalance is not None:
-            due = (places[symbol] % rebalance == 0) & (state > 0)
-            orders = np.where(due, shares[symbol], orders)
-        targets[places[symbol], number] = orders
-    return targets
 
 
 def worth_held(closes: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -99,7 +99,13 @@ def _together(request: BacktestRequest, seen: Mapping[str, Any]) -> Outcome:
         "execution": request.execution,
     }
     found = run_together(
-        seen, request.strategy, request.parameters, rebalance=request.rebalance, **how
+        seen,
+        request.strategy,
+        request.parameters,
+        rebalance=request.rebalance,
+        direction=request.direction,
+        stops=request.stops,
+        **how,
     )
     figures = {
         "parameters": found.parameters,

@@ -1,4 +1,4 @@
-"""Several symbols on one cash account, with rebalancing."""
+"""Several symbols on one cash account: long, short or both, with stops and rebalancing."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from finsight.backtesting.candle_arrays import (
     market_returns,
     missing_candles,
 )
-from finsight.backtesting.engine import Engine, Rules
+from finsight.backtesting.engine import Engine, Rules, terms_of
 from finsight.backtesting.kernel import TALLY_COLUMNS, TRADE_FIELDS, TRADES
 from finsight.backtesting.look_ahead import look_ahead
-from finsight.backtesting.one_clock import carried, spread, target_weights, worth_held
-from finsight.backtesting.shared_account import simulate_shared
+from finsight.backtesting.one_clock import carried, spread, worth_held
+from finsight.backtesting.shared_account import SharedHistory, simulate_shared
+from finsight.backtesting.simulate import Terms
 from finsight.backtesting.single import TIME, one_row, provenance_of, rules_of
 from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.user_strategy import opened
 from finsight.domain.backtest import LookAhead, MissingCandles, Provenance
 from finsight.domain.errors import InvalidInput
-from finsight.domain.strategy import Costs, Execution
+from finsight.domain.strategy import Costs, Direction, Execution, Stops
 
 _OWN_COLUMNS = ("ts", "equity", "drawdown", "held", "cash")
 
@@ -56,42 +57,31 @@ class TogetherResult:
 
 @dataclass(frozen=True)
 class _Account:
-    """What several symbols on one account are tested with: columns a symbol, rows a moment."""
+    """What several symbols on one account are tested with; `worth` is what holding them is."""
 
     times: np.ndarray
     places: Mapping[str, np.ndarray]
-    prices: np.ndarray
-    closes: np.ndarray
-    market: np.ndarray
+    history: SharedHistory
+    shares: np.ndarray
+    worth: np.ndarray
     rules: Rules
+    terms: Terms
 
-    def trade(self, targets: np.ndarray) -> _Traded:
-        """Bring every symbol to its targets; twice, once to count the trades."""
-        costs = self.rules.costs
-        order_costs = np.array([costs.fee, costs.fixed_fee, costs.smallest_order, costs.slippage])
+    def trade(self, signals: Mapping[str, np.ndarray]) -> _Traded:
+        """Follow every symbol's signals; twice, once to count the trades."""
+        events = spread(self.times, self.places, signals)
         tally = np.empty(TALLY_COLUMNS)
-        equity, held = np.empty(len(self.times)), np.zeros(self.prices.shape)
-        returns = market_returns(self.market)
+        equity, held = np.empty(len(self.times)), np.zeros(events.shape)
         for room in (0, None):
             count = int(tally[TRADES]) if room is None else 0
             trades, traded = np.empty((count, len(TRADE_FIELDS))), np.empty(count, dtype=np.int64)
             held[:] = 0.0
             simulate_shared(
-                self.prices,
-                self.closes,
-                returns,
-                targets,
-                order_costs,
-                self.rules.sizing.cash,
-                tally,
-                trades,
-                traded,
-                equity,
-                held,
+                self.history, events, self.shares, self.terms, tally, trades, traded, equity, held
             )
         # Only the closes and times count for the statistics.
         whole = CandleArrays._make(
-            [self.times, *[self.market] * 4, np.zeros(len(self.times)), *[np.empty(0)] * 4]
+            [self.times, *[self.worth] * 4, np.zeros(len(self.times)), *[np.empty(0)] * 4]
         )
         return _Traded(one_row(tally, whole, self.rules), trades, traded, equity, held)
 
@@ -114,15 +104,21 @@ def run_together(
     rebalance: int | None = None,
     costs: Costs | Mapping[str, Any] | None = None,
     execution: Execution | str = "next_open",
+    direction: Direction | str = "long",
+    stops: Stops | Mapping[str, Any] | None = None,
     cash: float = 100.0,
 ) -> TogetherResult:
-    """Test one strategy on several symbols that share one cash account; long only.
+    """Test one strategy on several symbols that share one cash account.
 
     A symbol whose signal says "in" is brought to its weight (an equal share each, unless
-    `weights` says otherwise) of what the account is worth then; one that is "out" is sold.
-    With `rebalance`, every so many candles all that are in are brought to their weights
-    again. What must be sold is sold first; buys get what cash there is. A symbol without a
-    candle at some moment is not traded then and is valued at its last close.
+    `weights` says otherwise) of what the account is worth then, bought or sold short as
+    `direction` and the signal say; one that is "out" is closed. With `rebalance`, every so
+    many candles all that are in are brought to their weights again. `stops` are judged
+    inside the candle, symbol by symbol, against what a position was paid for on average;
+    after one, the symbol waits for its next signal. What must be sold is sold first; buys
+    get what cash there is. A symbol without a candle at some moment is not traded then and
+    is valued at its last close. The order of events is written in
+    `backtesting.shared_account`.
 
     Raises:
         InvalidInput: as `run`, naming the symbol; also weights that are negative or add up
@@ -132,8 +128,8 @@ def run_together(
         raise InvalidInput("there are no candles; give at least one symbol's")
     if not cash > 0:
         raise InvalidInput(f"the account needs cash to begin with, not {cash}")
-    rules = rules_of(execution, "long", costs, None, {"cash": cash})
-    _refuse(rules.costs, candles)
+    rules = rules_of(execution, direction, costs, stops, {"cash": cash})
+    _refuse_names(candles)
     shares = _weights(candles, weights)
     if rebalance is not None and rebalance < 1:
         raise InvalidInput(f"rebalance every 1 or more candles, not {rebalance}")
@@ -146,10 +142,11 @@ def run_together(
             signals[symbol] = Engine(arrays[symbol], chosen, rules).events(values)
         except InvalidInput as exc:
             raise InvalidInput(f"{symbol}: {exc}") from exc
-    account = _account(arrays, shares, rules)
-    found = account.trade(target_weights(account.times, account.places, signals, shares, rebalance))
-    later = {symbol: np.append(bits[:1] * 0, bits[:-1]) for symbol, bits in signals.items()}
-    late = account.trade(target_weights(account.times, account.places, later, shares, rebalance))
+    account = _account(arrays, shares, rules, rebalance)
+    found = account.trade(signals)
+    late = account.trade(
+        {symbol: np.append(bits[:1] * 0, bits[:-1]) for symbol, bits in signals.items()}
+    )
     names = list(candles)
     fingerprints = {symbol: fingerprint(one) for symbol, one in arrays.items()}
     return TogetherResult(
@@ -161,7 +158,7 @@ def run_together(
                 "ts": pa.array(account.times, TIME),
                 "equity": found.equity,
                 "drawdown": found.equity / np.maximum.accumulate(found.equity) - 1,
-                "held": cash * account.market,
+                "held": cash * account.worth,
                 "cash": found.equity - found.held.sum(axis=1),
                 **{name: found.held[:, place] for place, name in enumerate(names)},
             }
@@ -173,7 +170,10 @@ def run_together(
 
 
 def _account(
-    arrays: Mapping[str, CandleArrays], shares: Mapping[str, float], rules: Rules
+    arrays: Mapping[str, CandleArrays],
+    shares: Mapping[str, float],
+    rules: Rules,
+    rebalance: int | None,
 ) -> _Account:
     lengths = {symbol: candle_ms(one) for symbol, one in arrays.items()}
     if len(set(lengths.values())) > 1:
@@ -181,16 +181,33 @@ def _account(
         raise InvalidInput(f"the candles last differently long: {told}; give one timeframe")
     times = np.unique(np.concatenate([one.ts_ms for one in arrays.values()]))
     places = {symbol: np.searchsorted(times, one.ts_ms) for symbol, one in arrays.items()}
-    at_open = rules.execution is Execution.NEXT_OPEN
-    paid = {symbol: one.open if at_open else one.close for symbol, one in arrays.items()}
-    closes = carried(spread(times, places, {s: one.close for s, one in arrays.items()}))
+
+    def columns(name: str) -> np.ndarray:
+        return spread(times, places, {s: getattr(one, name) for s, one in arrays.items()})
+
+    open_, close = columns("open"), columns("close")
+    closes, own_shares = carried(close), np.array(list(shares.values()))
+    worth = worth_held(closes, own_shares)
+    due = np.zeros(close.shape, dtype=bool)
+    if rebalance is not None:
+        due[:] = (np.arange(len(times)) % rebalance == 0)[:, None]
     return _Account(
         times=times,
         places=places,
-        prices=spread(times, places, paid),
-        closes=closes,
-        market=worth_held(closes, np.array(list(shares.values()))),
+        history=SharedHistory(
+            open=open_,
+            high=columns("high"),
+            low=columns("low"),
+            volume=columns("volume"),
+            prices=open_ if rules.execution is Execution.NEXT_OPEN else close,
+            closes=closes,
+            due=due,
+            market=market_returns(worth),
+        ),
+        shares=own_shares,
+        worth=worth,
         rules=rules,
+        terms=terms_of(next(iter(arrays.values())), rules),
     )
 
 
@@ -248,12 +265,10 @@ def _weights(candles: Mapping[str, Any], given: Mapping[str, float] | None) -> d
     return {symbol: float(given[symbol]) for symbol in candles}
 
 
-def _refuse(costs: Costs, candles: Mapping[str, Any]) -> None:
+def _refuse_names(candles: Mapping[str, Any]) -> None:
     taken = [name for name in candles if name in _OWN_COLUMNS]
     if taken:
         raise InvalidInput(f"no symbol can be called {taken[0]}: the account has such a column")
-    if costs.impact:
-        raise InvalidInput("slippage by volume (impact) is there for one symbol at a time only")
 
 
 def _trade_table(

@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from finsight.commands.backtest_candles import AskedCandles, asked_series, only_one
+from finsight.commands.backtest_candles import AskedCandles, asked_series
 from finsight.commands.backtest_known import with_what_was_known
-from finsight.commands.backtest_options import asked_costs
 from finsight.commands.backtest_work import on_ray, told
 from finsight.domain.asked_backtest import PROGRESS, AskedBacktest, BacktestProgress
 from finsight.domain.backtest_record import BacktestRecord, SweepMeans
 from finsight.domain.errors import FinSightError, InvalidInput
-from finsight.domain.strategy import Costs
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store
 
@@ -54,12 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 def do(settings: Settings, asked: AskedBacktest) -> BacktestRecord:
     """Carry it out and keep it. Raises: InvalidInput, NotFound, StoreUnavailable."""
     series = _candles(settings, asked)
-    candles = {series.source: series.candles}
-    if isinstance(asked.costs, Costs):
-        costs = asked.costs
-    else:
-        costs = asked_costs(None, 0.0, None, [asked.exchange])
-    request = asked.request(costs)
+    candles = {one.source: one.candles for one in series}
+    request = asked.request()
     parts = settings.data_dir / "backtests" / "parts" / _digest(asked)
     sweeps = request.kind == "sweep"
     # A job is a process of a cluster; started by hand it does its work alone.
@@ -70,7 +64,7 @@ def do(settings: Settings, asked: AskedBacktest) -> BacktestRecord:
             candles,
             _Teller(),
             SweepMeans(parts, resume=True) if sweeps else SweepMeans(),
-            known={series.source: series.known},
+            known={one.source: one.known for one in series},
         )
     asyncio.run(open_backtest_store(settings).save(record, tables, candles))
     shutil.rmtree(parts, ignore_errors=True)
@@ -103,13 +97,13 @@ def _asked(document: str) -> AskedBacktest:
         raise InvalidInput(f"{where}: {first['msg']}") from exc
 
 
-def _candles(settings: Settings, asked: AskedBacktest) -> AskedCandles:
-    named = [asked.exchange, asked.symbol, str(asked.timeframe)]
+def _candles(settings: Settings, asked: AskedBacktest) -> list[AskedCandles]:
+    named = [
+        part for one in asked.series for part in (one.exchange, one.symbol, str(one.timeframe))
+    ]
     start, end = (None if at is None else at.isoformat() for at in (asked.start, asked.end))
     found = asked_series(settings, named, None, start, end)
-    return only_one(
-        with_what_was_known(settings, found, asked.strategy, None, None), "a backtest over HTTP"
-    )
+    return with_what_was_known(settings, found, asked.strategy, None, None)
 
 
 def _digest(asked: AskedBacktest) -> str:

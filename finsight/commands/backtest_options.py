@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from finsight.commands.backtest_candles import AskedCandles
-from finsight.domain.backtest_record import BacktestRequest, Kind
+from finsight.domain.backtest_record import BacktestRequest, Kind, weights_of
 from finsight.domain.errors import InvalidInput
-from finsight.domain.strategy import VENUE_FEES, Costs, Direction, Execution, Stops, one_of
+from finsight.domain.strategy import Costs, Direction, Execution, Stops, one_of, taker_fee
 
 MOST_VALUES = 1_000_000
 """Of one parameter in a grid."""
@@ -150,15 +150,7 @@ def costs_to_try(
     if fees and venue is not None:
         raise InvalidInput("--fee and --venue both say the fee; leave one out")
     if not fees:
-        venues = {venue} if venue else set(exchanges)
-        taken = {
-            str(one): Costs.of_venue(one).fee if one and (venue or one in VENUE_FEES) else 0.0
-            for one in venues
-        }
-        if len(set(taken.values())) > 1:
-            told = ", ".join(f"{one} {fee:g}" for one, fee in sorted(taken.items()))
-            raise InvalidInput(f"the series' venues take different fees ({told}): say --fee")
-        fees = list(taken.values())[:1]
+        fees = [Costs.of_venue(venue).fee if venue else taker_fee(exchanges)]
     return tuple(
         Costs.of({"fee": fee, "slippage": slippage})
         for fee, slippage in product(fees, slippages or [0.0])
@@ -166,20 +158,9 @@ def costs_to_try(
 
 
 def asked_weights(given: list[str] | None, sources: Sequence[str]) -> dict[str, float]:
-    """Read `--weight BTC/USDT=0.6`: a name is part of one series' name, and of no other's.
-
-    Raises: InvalidInput.
-    """
-    found: dict[str, float] = {}
-    for name, text in _named("--weight", given).items():
-        meant = [source for source in sources if name in source]
-        if len(meant) != 1:
-            raise InvalidInput(
-                f"--weight {name} must name one of the series, and is part of "
-                f"{' and '.join(meant) or 'none'}; there are: {', '.join(sources)}"
-            )
-        found[meant[0]] = _number(name, text)
-    return found
+    """Read `--weight BTC/USDT=0.6`. Raises: InvalidInput, as `weights_of`."""
+    shares = {name: _number(name, text) for name, text in _named("--weight", given).items()}
+    return weights_of(shares, sources)
 
 
 def asked_request(

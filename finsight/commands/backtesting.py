@@ -91,7 +91,7 @@ def run(
 ) -> None:
     """Test one strategy with one set of parameters, beside buying and holding.
 
-    Several series share one cash account, long only: each that is in has its weight of it.
+    Several series share one cash account: each that is in has its weight of it.
 
     Example: finsight backtest run binance BTC/USDT 1h --param fast=20 --param slow=100
 
@@ -102,10 +102,7 @@ def run(
     asked = asked_series(settings, series, candles, since, until)
     asked = with_what_was_known(settings, asked, strategy, sentiment, forecast)
     together = len(asked) > 1
-    stops = _stops(stop_loss, take_profit, trailing_stop)
-    if together:
-        _refuse_on_one_account(direction, stops)
-    elif weight or rebalance is not None:
+    if not together and (weight or rebalance is not None):
         raise InvalidInput("--weight and --rebalance are for several series on one account")
     request = asked_request(
         "together" if together else "run",
@@ -114,7 +111,7 @@ def run(
         execution,
         direction,
         asked_costs(fee, slippage, venue, _exchanges(asked)),
-        stops,
+        _stops(stop_loss, take_profit, trailing_stop),
         parameters=asked_parameters(param),
         weights=asked_weights(weight, [one.source for one in asked]),
         rebalance=rebalance,
@@ -274,13 +271,6 @@ def _stops(
     stop_loss: float | None, take_profit: float | None, trailing_stop: float | None
 ) -> dict[str, float | None]:
     return {"stop_loss": stop_loss, "take_profit": take_profit, "trailing_stop": trailing_stop}
-
-
-def _refuse_on_one_account(direction: str, stops: dict[str, float | None]) -> None:
-    if direction != "long":
-        raise InvalidInput("several series on one account are long only")
-    if any(value is not None for value in stops.values()):
-        raise InvalidInput("stops are there for one series at a time")
 
 
 def _exchanges(asked: list[AskedCandles]) -> list[str | None]:

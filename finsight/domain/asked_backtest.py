@@ -7,15 +7,26 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from finsight.domain.backtest_record import BacktestRequest, Folds, Kind, Luck
+from finsight.domain.backtest_record import BacktestRequest, Folds, Luck, weights_of
 from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Series
-from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
+from finsight.domain.errors import InvalidInput
+from finsight.domain.strategy import (
+    Costs,
+    Direction,
+    Execution,
+    Sampling,
+    Sizing,
+    Stops,
+    taker_fee,
+)
 from finsight.domain.timeframe import AskedMoment, Timeframe
 
 MOST_SETS = 5_000_000
 """Of a sweep that is asked for over HTTP; a file of your own on the command line takes more."""
 
 MOST_VALUES = 10_000
+MOST_SERIES = 50
+MOST_COSTS = 20
 _Name = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 
 
@@ -41,7 +52,8 @@ class AskedBacktest(BaseModel):
     """What to test, on which candles, how orders are executed and paid for.
 
     `grid` is for a sweep or a walk-forward: each parameter's values, or a range of them.
-    A strategy of your own is not taken: code never comes over HTTP.
+    With `more_series`, a sweep tries every set on each series, and a run puts them all on one
+    account. A strategy of your own is not taken: code never comes over HTTP.
     """
 
     model_config = ConfigDict(
@@ -59,10 +71,27 @@ class AskedBacktest(BaseModel):
         },
     )
 
-    backtest: Kind = Field(default="run", examples=["sweep"])
+    backtest: Literal["run", "sweep", "walk-forward"] = Field(default="run", examples=["sweep"])
     exchange: str = Field(pattern=EXCHANGE_PATTERN, examples=["binance"])
     symbol: str = Field(pattern=SYMBOL_PATTERN, examples=["BTC/USDT"])
     timeframe: Timeframe
+    more_series: tuple[Series, ...] = Field(
+        default=(),
+        max_length=MOST_SERIES - 1,
+        description="further series of a sweep, or of a run on one account",
+    )
+    weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict,
+        description="of a run of several series: each one's share of the account, by a part of "
+        "its name; unset: equal shares",
+        examples=[{"BTC/USDT": 0.6, "ETH/USDT": 0.4}],
+    )
+    rebalance: int | None = Field(
+        default=None,
+        ge=1,
+        description="of a run of several series: candles after which they are brought back "
+        "to their weights",
+    )
     start: AskedMoment | None = Field(default=None, description="candles from here on")
     end: AskedMoment | None = Field(default=None, description="up to here, not included")
     strategy: str = Field(default="ma_cross", pattern=r"^[a-z_]{1,40}$")
@@ -75,8 +104,9 @@ class AskedBacktest(BaseModel):
     seed: int = Field(default=0, ge=0)
     execution: Execution = Execution.NEXT_OPEN
     direction: Direction = Direction.LONG
-    costs: Costs | Literal["venue"] = Field(
-        default="venue", description="the venue's taker fee, or costs of your own"
+    costs: Literal["venue"] | Costs | tuple[Costs, ...] = Field(
+        default="venue",
+        description="the venue's taker fee, or costs of your own; a sweep tries each of several",
     )
     stops: Stops = Stops()
     sizing: Sizing = Sizing()
@@ -99,22 +129,64 @@ class AskedBacktest(BaseModel):
             values.count() if isinstance(values, Steps) else len(values)
             for values in self.grid.values()
         )
-        if self.sample is None and sets > MOST_SETS:
+        tried = min(self.sample or sets, sets) * len(self.series) * max(1, len(self._own_costs))
+        if tried > MOST_SETS:
             raise ValueError(
-                f"the grid has {sets:,} parameter sets, more than the {MOST_SETS:,} that are taken "
-                "over HTTP; ask for a sample, or take larger steps"
+                f"{tried:,} parameter sets would be tried, more than the {MOST_SETS:,} that are "
+                "taken over HTTP; ask for a smaller sample, or take larger steps"
             )
         return self
 
-    @property
-    def series(self) -> Series:
-        return Series(exchange=self.exchange, symbol=self.symbol, timeframe=self.timeframe)
+    @model_validator(mode="after")
+    def _series_and_costs_go_together(self) -> Self:
+        named = [str(one) for one in self.series]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is named twice")
+        several = len(named) > 1
+        if several and self.backtest == "walk-forward":
+            raise ValueError(f"a walk-forward takes one series, and {len(named)} are named")
+        if (self.weights or self.rebalance) and not (several and self.backtest == "run"):
+            raise ValueError(
+                "`weights` and `rebalance` are for a run of several series on one account"
+            )
+        if several and self.backtest == "run" and self.sizing != Sizing():
+            raise ValueError("on one account of several series, `weights` say how much is bought")
+        if isinstance(self.costs, tuple) and (
+            self.backtest != "sweep" or not 1 <= len(self.costs) <= MOST_COSTS
+        ):
+            raise ValueError(f"several `costs` are for a sweep, 1 to {MOST_COSTS} of them")
+        try:
+            # What would be wrong when it begins is said now.
+            self.request()
+        except InvalidInput as exc:
+            raise ValueError(str(exc)) from exc
+        return self
 
-    def request(self, costs: Costs) -> BacktestRequest:
-        """The same as the engine takes it; `costs` are what "venue" stands for."""
+    @property
+    def series(self) -> tuple[Series, ...]:
+        first = Series(exchange=self.exchange, symbol=self.symbol, timeframe=self.timeframe)
+        return (first, *self.more_series)
+
+    @property
+    def _own_costs(self) -> tuple[Costs, ...]:
+        if isinstance(self.costs, tuple):
+            return self.costs
+        return (self.costs,) if isinstance(self.costs, Costs) else ()
+
+    def request(self) -> BacktestRequest:
+        """The same as the engine takes it.
+
+        Raises:
+            InvalidInput: the series' venues take different fees and no costs are said, or a
+                weight is of no series.
+        """
+        named = [str(one) for one in self.series]
+        costs = self._own_costs or (Costs(fee=taker_fee([one.exchange for one in self.series])),)
+        together = self.backtest == "run" and len(named) > 1
         return BacktestRequest(
-            kind=self.backtest,
-            source=str(self.series),
+            kind="together" if together else self.backtest,
+            source=", ".join(named),
             strategy=self.strategy,
             parameters=dict(self.parameters) if self.backtest == "run" else {},
             grid={
@@ -126,9 +198,12 @@ class AskedBacktest(BaseModel):
             },
             execution=self.execution,
             direction=self.direction,
-            costs=costs,
+            costs=costs[0],
+            costs_tried=costs if len(costs) > 1 else (),
             stops=self.stops,
             sizing=self.sizing,
+            weights=weights_of(self.weights, named),
+            rebalance=self.rebalance,
             sample=self.sample,
             sampling=self.sampling,
             seed=self.seed,

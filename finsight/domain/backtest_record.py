@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from finsight.domain.backtest import Provenance
+from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Sampling, Sizing, Stops
 from finsight.domain.timeframe import UtcDatetime
 
@@ -126,6 +127,26 @@ class BacktestRecord(BaseModel):
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of each series' candles, by its name."""
         return self.saw or {self.request.source: self.provenance.data_fingerprint}
+
+
+def weights_of(named: Mapping[str, float], sources: Sequence[str]) -> dict[str, float]:
+    """Each weight by the whole name of its series, of which the name given is part.
+
+    Raises:
+        InvalidInput: a name is part of no series' name, or of several.
+    """
+    found: dict[str, float] = {}
+    for name, share in named.items():
+        meant = [source for source in sources if name in source]
+        if len(meant) != 1:
+            raise InvalidInput(
+                f"the weight of {name} must name one of the series, and is part of "
+                f"{' and '.join(meant) or 'none'}; there are: {', '.join(sources)}"
+            )
+        if meant[0] in found:
+            raise InvalidInput(f"the weight of {meant[0]} is said twice")
+        found[meant[0]] = share
+    return found
 
 
 def plain(value: Any) -> Any:

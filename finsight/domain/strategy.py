@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Literal, Self, TypeVar
 
@@ -117,6 +117,19 @@ VENUE_FEES: dict[str, tuple[float, float]] = {
     "coinbase": (0.0040, 0.0060),
     "kraken": (0.0025, 0.0040),
 }
+
+
+def taker_fee(exchanges: Collection[str | None]) -> float:
+    """The taker fee that all of these take; 0 where there is no table for any.
+
+    Raises:
+        InvalidInput: they take different fees.
+    """
+    taken = {str(one): VENUE_FEES[one][1] if one in VENUE_FEES else 0.0 for one in exchanges}
+    if len(set(taken.values())) > 1:
+        told = ", ".join(f"{one} {fee:g}" for one, fee in sorted(taken.items()))
+        raise InvalidInput(f"the series' venues take different fees ({told}): say the fee")
+    return next(iter(taken.values()), 0.0)
 
 
 class Stops(BaseModel):

@@ -86,7 +86,9 @@ def test_a_run_of_several_series_shares_one_account(
     trades, page = tmp_path / "trades.parquet", tmp_path / "page.html"
     asked = ("--param", "fast=5", "--param", "slow=20", "--fee", "0.001", "--rebalance", "24")
     shares = ("--weight", "BTC=0.6", "--weight", "ETH=0.3")
-    printed = backtest("run", *files, *asked, *shares, "--out", str(trades), "--report", str(page))
+    sides = ("--direction", "both", "--stop-loss", "0.02")
+    kept = ("--out", str(trades), "--report", str(page))
+    printed = backtest("run", *files, *asked, *shares, *sides, *kept)
     one, other = coins
     expected = run_together(
         coins,
@@ -95,7 +97,11 @@ def test_a_run_of_several_series_shares_one_account(
         weights={one: 0.6, other: 0.3},
         rebalance=24,
         costs={"fee": 0.001},
+        direction="both",
+        stops={"stop_loss": 0.02},
     )
+    assert set(expected.trades.column("side").to_pylist()) == {1, -1}
+    assert expected.statistics["stopped"] > 5
     assert pq.read_table(trades).equals(expected.trades)
     assert "2 series on one account" in printed
     assert "every 24 candles" in printed
@@ -138,8 +144,8 @@ def test_stored_series_are_named_one_after_another(backtest: Backtest, tmp_path:
     [
         (("walk-forward", *GRID[:4], "--train", "99", "--test", "99"), "takes one series"),
         (("check",), "takes one series"),
-        (("run", "--direction", "both"), "long only"),
-        (("run", "--stop-loss", "0.05"), "one series at a time"),
+        (("run", "--direction", "up"), "there is no direction 'up'"),
+        (("run", "--stop-loss", "5"), "less than 1"),
         (("run", "--weight", "DOGE=0.5"), "is part of none"),
         (("run", "--weight", "parquet=0.5"), "must name one of the series"),
         (("run", "--weight", "BTC=0.5"), "weights are needed for exactly"),
@@ -176,6 +182,6 @@ def test_venues_with_different_fees_need_one_said(backtest: Backtest, tmp_path: 
         assert last is not None
         asyncio.run(store.upsert(series, table, [Interval(NOON, Timeframe.H1.next(last))]))
     both = ("binance", "BTC/USDT", "1h", "kraken", "BTC/USDT", "1h")
-    with pytest.raises(InvalidInput, match=r"binance 0\.001, kraken 0\.004.*say --fee"):
+    with pytest.raises(InvalidInput, match=r"binance 0\.001, kraken 0\.004.*say the fee"):
         backtest("run", *both)
     backtest("run", *both, "--venue", "kraken")

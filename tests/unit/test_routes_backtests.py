@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from finsight.backtesting import sweep
+from finsight.backtesting import run_together, sweep, sweep_across
 from finsight.commands import backtest_job
 from finsight.domain.backtest import metadata_of
 from finsight.domain.candle import Series
@@ -22,6 +23,7 @@ from finsight.domain.training_job import JobState
 from finsight.recordings.server import RECORDINGS
 from finsight.settings import Settings
 from finsight.wiring import open_backtest_store, open_candle_store, open_training_jobs
+from tests.builders import a_walk
 from tests.unit.http_platform import NOW, HttpPlatform, running
 
 BITCOIN = RECORDINGS / "candles/binance/BTC-USDT/1h.parquet"
@@ -33,6 +35,9 @@ A_SWEEP = NAMED | {
     "grid": {"fast": {"low": 5, "high": 15, "step": 5}, "slow": [10, 20, 30]},
     "luck": {"shuffles": 3},
 }
+
+ETHEREUM = NAMED | {"symbol": "ETH/USDT"}
+A_SHARED_RUN = {"backtest": "run", "grid": {}, "more_series": [ETHEREUM]}
 
 
 @pytest.fixture
@@ -98,6 +103,89 @@ async def test_a_sweep_is_submitted_done_as_a_job_and_read(
     assert (await platform.client.get(f"/v1/backtests/{kept}")).status_code == 404
 
 
+@pytest.fixture
+async def two_series(platform: HttpPlatform, settings: Settings) -> dict[str, CandleTable]:
+    """Candles by the name of their series: bitcoin's, and a walk in the same hours."""
+    bitcoin = CandleTable.from_arrow(pq.read_table(BITCOIN).slice(0, 500))
+    first, last = bitcoin.first_opened_at, bitcoin.last_opened_at
+    assert first is not None
+    assert last is not None
+    ethereum, walk = Series(**ETHEREUM), a_walk(500, start=first, seed=2)
+    span = Interval(first, last + timedelta(hours=1))
+    await open_candle_store(settings).upsert(ethereum, walk, [span])
+    return {str(SERIES): bitcoin, str(ethereum): walk}
+
+
+async def done(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    platform: HttpPlatform,
+    asked: dict[str, object],
+) -> dict[str, Any]:
+    """Submit it, do what Ray would do, and read what was kept."""
+    answer = await platform.client.post("/v1/backtests", json=asked)
+    assert answer.status_code == 202, answer.text
+    request = (await open_training_jobs(settings).get(answer.json()["id"])).request
+    monkeypatch.setenv("FINSIGHT_DATA_DIR", str(settings.data_dir))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert await asyncio.to_thread(backtest_job.main, request.arguments("")) == 0
+    kept = json.loads(capsys.readouterr().out.splitlines()[-1])["version"]
+    found: dict[str, Any] = (await platform.client.get(f"/v1/backtests/{kept}")).json()
+    return found
+
+
+async def test_a_run_of_several_series_shares_one_account(
+    two_series: dict[str, CandleTable], platform: HttpPlatform, settings: Settings, capsys,
+    monkeypatch,
+) -> None:  # fmt: skip
+    asked = NAMED | {
+        "more_series": [ETHEREUM],
+        "weights": {"BTC": 0.6, "ETH/USDT": 0.3},
+        "rebalance": 24,
+        "direction": "both",
+        "stops": {"stop_loss": 0.02},
+        "parameters": {"fast": 5, "slow": 20},
+    }
+    found = await done(settings, monkeypatch, capsys, platform, asked)
+    assert found["request"]["kind"] == "together"
+    expected = run_together(
+        two_series,
+        "ma_cross",
+        {"fast": 5, "slow": 20},
+        weights=dict(zip(two_series, (0.6, 0.3), strict=True)),
+        rebalance=24,
+        direction="both",
+        stops={"stop_loss": 0.02},
+        costs={"fee": 0.001},
+    )
+    for name in ("total_return", "sharpe", "stopped", "orders"):
+        assert found["figures"]["statistics"][name] == expected.statistics[name], name
+    assert expected.statistics["stopped"] > 5
+    report = await platform.client.get(f"/v1/backtests/{found['id']}/report")
+    assert report.text.count("<svg") == 4
+
+
+async def test_a_sweep_tries_every_series_under_every_cost(
+    two_series: dict[str, CandleTable], platform: HttpPlatform, settings: Settings, capsys,
+    monkeypatch,
+) -> None:  # fmt: skip
+    costs = [{"fee": 0.001}, {"fee": 0.002, "slippage": 0.0005}]
+    asked = A_SWEEP | {"more_series": [ETHEREUM], "costs": costs}
+    found = await done(settings, monkeypatch, capsys, platform, asked)
+    assert list(found["saw"]) == list(two_series)
+    answer = await platform.client.get(
+        f"/v1/backtests/{found['id']}/tables/sets", params={"sort": "sharpe", "limit": 1}
+    )
+    grid = {"fast": [5, 10, 15], "slow": [10, 20, 30]}
+    table = sweep_across(two_series, "ma_cross", grid, costs=costs)
+    assert answer.json()["of"] == table.num_rows == 28
+    [row] = answer.json()["rows"]
+    best = max(table.to_pylist(), key=lambda one: one["sharpe"])
+    for name in ("series", "fee", "slippage", "fast", "slow", "sharpe", "total_return"):
+        assert row[name] == best[name], name
+
+
 async def test_a_job_that_was_cancelled_or_is_something_else(platform: HttpPlatform) -> None:
     job_id = (await platform.client.post("/v1/backtests", json=A_SWEEP)).json()["id"]
     answer = await platform.client.post(f"/v1/backtests/jobs/{job_id}/cancel")
@@ -127,6 +215,31 @@ async def test_the_strategies_say_what_they_take(platform: HttpPlatform) -> None
         ({"costs": {"fee": -1}}, "greater than or equal to 0"),
         ({"symbol": "BTCUSDT"}, "pattern"),
         ({"hurry": True}, "hurry"),
+        ({"backtest": "together"}, "'run', 'sweep' or 'walk-forward'"),
+        ({"more_series": [NAMED]}, "binance BTC/USDT 1h is named twice"),
+        ({"more_series": [ETHEREUM | {"symbol": "ETH"}]}, "pattern"),
+        ({"more_series": [ETHEREUM | {"exchange": "kraken"}]}, "kraken 0.004): say the fee"),
+        ({"weights": {"BTC": 1}}, "for a run of several series"),
+        (A_SHARED_RUN | {"rebalance": 0}, "greater than or equal to 1"),
+        (A_SHARED_RUN | {"weights": {"USDT": 0.5}}, "is part of binance BTC/USDT 1h and"),
+        (A_SHARED_RUN | {"sizing": {"kind": "units", "amount": 1}}, "`weights` say how much"),
+        (A_SHARED_RUN | {"costs": [{}, {}]}, "several `costs` are for a sweep"),
+        ({"costs": []}, "1 to 20 of them"),
+        (
+            {
+                "grid": {"slow": {"low": 1, "high": 9999}, "fast": {"low": 1, "high": 400}},
+                "more_series": [ETHEREUM],
+            },
+            "7,999,200 parameter sets",
+        ),
+        (
+            {
+                "backtest": "walk-forward",
+                "folds": {"train": 99, "test": 99},
+                "more_series": [ETHEREUM],
+            },
+            "takes one series",
+        ),
     ],
 )
 async def test_a_wrong_request_is_said_before_a_job_is_made(
