@@ -27,6 +27,7 @@ from finsight.backtesting.single import TIME, one_row, provenance_of, rules_of
 from finsight.backtesting.strategies import Strategy
 from finsight.backtesting.user_strategy import opened
 from finsight.domain.backtest import LookAhead, MissingCandles, Provenance
+from finsight.domain.backtest_record import account_shares
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import Costs, Direction, Execution, Stops
 
@@ -130,7 +131,7 @@ def run_together(
         raise InvalidInput(f"the account needs cash to begin with, not {cash}")
     rules = rules_of(execution, direction, costs, stops, {"cash": cash})
     _refuse_names(candles)
-    shares = _weights(candles, weights)
+    shares = account_shares(candles, weights)
     if rebalance is not None and rebalance < 1:
         raise InvalidInput(f"rebalance every 1 or more candles, not {rebalance}")
     arrays: dict[str, CandleArrays] = {}
@@ -244,25 +245,6 @@ def _provenance(
             "look_ahead": seen,
         }
     )
-
-
-def _weights(candles: Mapping[str, Any], given: Mapping[str, float] | None) -> dict[str, float]:
-    if given is None:
-        return {symbol: 1.0 / len(candles) for symbol in candles}
-    unknown, absent = set(given) - set(candles), set(candles) - set(given)
-    if unknown or absent:
-        raise InvalidInput(
-            f"weights are needed for exactly the symbols that have candles; missing: "
-            f"{', '.join(sorted(absent)) or 'none'}, without candles: "
-            f"{', '.join(sorted(unknown)) or 'none'}"
-        )
-    total = sum(given.values())
-    if min(given.values()) < 0 or not 0 < total <= 1 + 1e-9:
-        raise InvalidInput(
-            f"weights must not be negative and add up to at most 1, not {total:g}: "
-            "nothing is borrowed"
-        )
-    return {symbol: float(given[symbol]) for symbol in candles}
 
 
 def _refuse_names(candles: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from finsight.domain.backtest_record import BacktestRequest, Folds, Luck, weights_of
+from finsight.domain.backtest_record import BacktestRequest, Folds, Luck, account_shares, weights_of
 from finsight.domain.candle import EXCHANGE_PATTERN, SYMBOL_PATTERN, Series
 from finsight.domain.errors import InvalidInput
 from finsight.domain.strategy import (
@@ -179,11 +179,13 @@ class AskedBacktest(BaseModel):
 
         Raises:
             InvalidInput: the series' venues take different fees and no costs are said, or a
-                weight is of no series.
+                weight is of no series, or they are more than the whole account.
         """
         named = [str(one) for one in self.series]
         costs = self._own_costs or (Costs(fee=taker_fee([one.exchange for one in self.series])),)
         together = self.backtest == "run" and len(named) > 1
+        weights = weights_of(self.weights, named)
+        account_shares(named, weights or None)
         return BacktestRequest(
             kind="together" if together else self.backtest,
             source=", ".join(named),
@@ -202,7 +204,7 @@ class AskedBacktest(BaseModel):
             costs_tried=costs if len(costs) > 1 else (),
             stops=self.stops,
             sizing=self.sizing,
-            weights=weights_of(self.weights, named),
+            weights=weights,
             rebalance=self.rebalance,
             sample=self.sample,
             sampling=self.sampling,

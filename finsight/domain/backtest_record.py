@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -147,6 +147,30 @@ def weights_of(named: Mapping[str, float], sources: Sequence[str]) -> dict[str, 
             raise InvalidInput(f"the weight of {meant[0]} is said twice")
         found[meant[0]] = share
     return found
+
+
+def account_shares(symbols: Collection[str], given: Mapping[str, float] | None) -> dict[str, float]:
+    """Each symbol's share of one account: as given, else equal ones.
+
+    Raises:
+        InvalidInput: shares are not of exactly these symbols, negative, or more than all.
+    """
+    if given is None:
+        return {symbol: 1.0 / len(symbols) for symbol in symbols}
+    unknown, absent = set(given) - set(symbols), set(symbols) - set(given)
+    if unknown or absent:
+        raise InvalidInput(
+            f"weights are needed for exactly the symbols that have candles; missing: "
+            f"{', '.join(sorted(absent)) or 'none'}, without candles: "
+            f"{', '.join(sorted(unknown)) or 'none'}"
+        )
+    total = sum(given.values())
+    if min(given.values()) < 0 or not 0 < total <= 1 + 1e-9:
+        raise InvalidInput(
+            f"weights must not be negative and add up to at most 1, not {total:g}: "
+            "nothing is borrowed"
+        )
+    return {symbol: float(given[symbol]) for symbol in symbols}
 
 
 def plain(value: Any) -> Any:

@@ -222,6 +222,8 @@ async def test_the_strategies_say_what_they_take(platform: HttpPlatform) -> None
         ({"weights": {"BTC": 1}}, "for a run of several series"),
         (A_SHARED_RUN | {"rebalance": 0}, "greater than or equal to 1"),
         (A_SHARED_RUN | {"weights": {"USDT": 0.5}}, "is part of binance BTC/USDT 1h and"),
+        (A_SHARED_RUN | {"weights": {"BTC": 0.7, "ETH": 0.7}}, "at most 1"),
+        (A_SHARED_RUN | {"weights": {"BTC": 0.7}}, "missing: binance ETH/USDT 1h"),
         (A_SHARED_RUN | {"sizing": {"kind": "units", "amount": 1}}, "`weights` say how much"),
         (A_SHARED_RUN | {"costs": [{}, {}]}, "several `costs` are for a sweep"),
         ({"costs": []}, "1 to 20 of them"),
